@@ -35,7 +35,14 @@ export interface SourceHost<M = unknown> {
    * away only then, except after `"lost"`, when it is already gone.
    */
   revoked(partition: string, reason: RevokeReason): Promise<void>;
+  /** One message that was requested. Never called from inside `open` or `request`. */
   deliver(delivery: Delivery<M>): void;
+  /**
+   * A message that came after `close`, from a source that could not hold it
+   * back; the router dead-letters it as `aborted`. Without it the message is
+   * given back.
+   */
+  aborted?(delivery: Delivery<M>): void;
   /** Nothing more will come, because there is nothing more */
   ended(): void;
   /** Nothing more will come, because something broke */
