@@ -67,7 +67,21 @@ function forgetTurn(): void {
   turnBegan = -1;
 }
 
+// A virtual clock moves on only when nothing is ready: it asks how many still come.
+let awaited = 0;
+
 /** Calls `wake` in the next turn of the event loop. @internal */
 export function nextTurn(wake: () => void): void {
-  setImmediate(wake);
+  awaited++;
+  setImmediate(wakeInTurn, wake);
+}
+
+function wakeInTurn(wake: () => void): void {
+  awaited--;
+  wake();
+}
+
+/** How many wait for the next turn of the event loop. @internal */
+export function turnsAwaited(): number {
+  return awaited;
 }

@@ -1,0 +1,2 @@
+// What tests of your own want: `import { runVirtual } from "heddle/testing"`.
+export { runVirtual, VirtualClock } from "../testing/virtual-clock.ts";
