@@ -34,7 +34,7 @@ test.for([
   [
     "src/message/guard.ts",
     `import type { Task } from "../task/task.ts";`,
-    "task/task.ts, and message/ may import only: task/errors",
+    "task/task.ts, and message/ may import only: task/errors, task/clock",
   ],
   [
     "src/session/consume.ts",

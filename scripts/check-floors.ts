@@ -10,7 +10,7 @@ import { filesUnder, isMain, readText } from "./support/repository.ts";
  */
 const floors: Readonly<Record<string, readonly string[]>> = {
   task: [],
-  message: ["task/errors"],
+  message: ["task/errors", "task/clock"],
   sync: ["task"],
   watch: ["task"],
   session: ["message", "sync", "task"],
