@@ -5,6 +5,7 @@
 // The loop is started by `open` and lives until the end: an iterator's `next()`
 // always runs in the async context of whoever consumes it, never in that of the
 // session whose handler has just made room.
+import { nextTurn, turnMs } from "../task/clock.ts";
 import type { Delivery, Key } from "./delivery.ts";
 import type { Capabilities, Source, SourceConnection, SourceHost } from "./source.ts";
 
@@ -19,8 +20,11 @@ const capabilities: Capabilities = Object.freeze({
   deadLetters: false,
 });
 
-/** Items handed over before timers and sockets get their turn. */
-const burst = 1_024;
+/** Items handed over between two looks at how long this turn of the event loop has lasted. */
+const burst = 256;
+
+/** How long timers, sockets and signals may be kept waiting, in milliseconds. */
+const longestTurnMs = 5;
 
 const noHeaders: Readonly<Record<string, string>> = Object.freeze({});
 
@@ -129,7 +133,7 @@ class IterableReader<M> implements SourceConnection {
       if (this.#hand(item)) return;
       if (--untilTurn === 0) {
         untilTurn = burst;
-        await nextTurn();
+        if (turnMs() > longestTurnMs) await new Promise<void>(nextTurn);
       }
     }
   }
@@ -142,7 +146,7 @@ class IterableReader<M> implements SourceConnection {
       if (this.#hand(await iterator.next())) return;
       if (--untilTurn === 0) {
         untilTurn = burst;
-        await nextTurn();
+        if (turnMs() > longestTurnMs) await new Promise<void>(nextTurn);
       }
     }
   }
@@ -220,11 +224,4 @@ class Item<M> implements Delivery<M> {
   }
 
   settle(): void {}
-}
-
-/** Lets timers, sockets and signals in; a microtask would not. */
-function nextTurn(): Promise<void> {
-  return new Promise((resolve) => {
-    setImmediate(resolve);
-  });
 }
