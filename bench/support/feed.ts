@@ -1,0 +1,59 @@
+// The feeding, the same for every contender: chunks of messages, and one turn of
+// the event loop after each, so that consumers catch up as they would on a socket.
+import { performance } from "node:perf_hooks";
+import type { Contender } from "./contender.ts";
+import { totals, type Message } from "./work.ts";
+
+const stalledAfterMs = 20_000;
+
+export function turn(): Promise<void> {
+  return new Promise((resolve) => {
+    setImmediate(resolve);
+  });
+}
+
+/** Pushes all of `messages`, then waits until every one of them is handled. */
+export async function feed(
+  contender: Contender,
+  messages: readonly Message[],
+  chunk: number,
+): Promise<void> {
+  const expected = totals.handled + messages.length;
+  let next = 0;
+  let lastTry = performance.now();
+  while (next < messages.length) {
+    const before = next;
+    next = pushChunk(contender, messages, next, Math.min(next + chunk, messages.length));
+    if (next > before) lastTry = performance.now();
+    else if (performance.now() - lastTry > stalledAfterMs) throw new Error("no message is accepted");
+    await turn();
+  }
+  await handled(expected);
+}
+
+/** A function of its own, so that it is compiled without the async machinery around it. */
+function pushChunk(
+  contender: Contender,
+  messages: readonly Message[],
+  from: number,
+  to: number,
+): number {
+  for (let n = from; n < to; n++) {
+    if (!contender.push(messages[n] as Message)) return n;
+  }
+  return to;
+}
+
+async function handled(expected: number): Promise<void> {
+  let last = totals.handled;
+  let since = performance.now();
+  while (totals.handled < expected) {
+    await turn();
+    if (totals.handled !== last) {
+      last = totals.handled;
+      since = performance.now();
+    } else if (performance.now() - since > stalledAfterMs) {
+      throw new Error(`only ${last} of ${expected} messages were handled`);
+    }
+  }
+}
