@@ -48,7 +48,12 @@ export const question: Question = {
     ...against("heddle-async", "message style, async", { "hand-written": 1 }),
     ...against("heddle-loop", "loop style", { "hand-written": 0.9 }),
     ...against("heddle-loop", "loop style", { effect: 8, rxjs: 4, "p-queue": 4, asyncio: 12 }),
-    ...against("heddle-async", "message style, async", { effect: 12, rxjs: 6, "p-queue": 6, asyncio: 20 }),
+    ...against("heddle-async", "message style, async", {
+      effect: 12,
+      rxjs: 6,
+      "p-queue": 6,
+      asyncio: 20,
+    }),
   ],
   inChild: messagesPerSecond,
 };

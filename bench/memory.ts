@@ -30,7 +30,7 @@ async function heapUsed(): Promise<number> {
   let least = Infinity;
   for (let n = 0; n < 4; n++) {
     await turn();
-    await globalThis.gc();
+    globalThis.gc();
     least = Math.min(least, process.memoryUsage().heapUsed);
   }
   return least;
@@ -54,7 +54,8 @@ async function bytesPerSession(
   await feed(contender, messages, Number(chunk));
   const after = await heapUsed();
 
-  if (totals.started - totals.ended !== count) throw new Error(`wrong counts: ${JSON.stringify(totals)}`);
+  if (totals.started - totals.ended !== count)
+    throw new Error(`wrong counts: ${JSON.stringify(totals)}`);
   await contender.check?.(totals);
   // Used once more, so that nothing above may be collected while it is measured.
   if (!contender.push(messages[0] as Message)) throw new Error("an idle session takes no message");

@@ -29,7 +29,12 @@ async function written(lines: number): Promise<string> {
   const file = createWriteStream(path, { highWaterMark: 1 << 20 });
   for (let n = 0; n < lines; n++) {
     const at = 1_700_000_000_000 + n;
-    const line = { key: `session-${n % 1_000}`, at, n, text: "GET /wp-content/themes/2019/style.css HTTP/1.1 200" };
+    const line = {
+      key: `session-${n % 1_000}`,
+      at,
+      n,
+      text: "GET /wp-content/themes/2019/style.css HTTP/1.1 200",
+    };
     if (!file.write(`${JSON.stringify(line)}\n`)) await once(file, "drain");
   }
   file.end();
@@ -46,7 +51,9 @@ async function linesPerSecond(
   const start = performance.now();
   const { status, stderr } = await finished(node, [...nodeFlags, ...args(file)]);
   const seconds = (performance.now() - start) / 1_000;
-  const { handled } = JSON.parse(stderr.trimEnd().split("\n").at(-1) || "{}") as { handled?: number };
+  const { handled } = JSON.parse(stderr.trimEnd().split("\n").at(-1) || "{}") as {
+    handled?: number;
+  };
   if (status !== 0 || handled !== lines) {
     throw new Error(`status ${status}, ${handled} of ${lines} lines handled\n${stderr}`);
   }
@@ -82,6 +89,11 @@ export const question: Question = {
     },
   ],
   promises: [
-    { what: "heddle run / readline and JSON.parse", row: "heddle-run", against: "bare", atLeast: 0.7 },
+    {
+      what: "heddle run / readline and JSON.parse",
+      row: "heddle-run",
+      against: "bare",
+      atLeast: 0.7,
+    },
   ],
 };

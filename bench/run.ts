@@ -58,7 +58,8 @@ for (const name of wanted ?? []) {
 }
 if (write && (quick || only !== undefined)) wrongUse("--write keeps whole runs only");
 const settings: Settings = { node, quick, rounds: Number(rounds ?? (quick ? 1 : 5)) };
-if (!(Number.isInteger(settings.rounds) && settings.rounds >= 1)) wrongUse("--rounds needs a whole number >= 1");
+if (!(Number.isInteger(settings.rounds) && settings.rounds >= 1))
+  wrongUse("--rounds needs a whole number >= 1");
 
 function progress(what: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r\u001b[K${what}`);
@@ -74,7 +75,8 @@ progress("");
 const where = machine(node);
 const promised = Number.parseInt(where.versions["Node"] ?? "", 10) >= 24;
 const text = tables(results, promised);
-if (json) console.log(JSON.stringify({ ...where, settings: { quick, rounds: settings.rounds }, results }));
+if (json)
+  console.log(JSON.stringify({ ...where, settings: { quick, rounds: settings.rounds }, results }));
 else console.log(`${conditions(where)}\n\n${text}`);
 if (write) {
   const file = new URL("RESULTS.md", import.meta.url);

@@ -42,10 +42,6 @@ func session(inbox chan *message, gone *sync.WaitGroup) {
 func sessionMessages(p plan) []*message {
 	var messages []*message
 	for block := 0; block < p.Blocks; block++ {
-		keys := make([]string, p.Live)
-		for n := range keys {
-			keys[n] = fmt.Sprintf("session-%d", block*p.Live+n)
-		}
 		for n := 0; n < p.PerSession; n++ {
 			kind := "msg"
 			if n == 0 {
@@ -53,7 +49,8 @@ func sessionMessages(p plan) []*message {
 			} else if n == p.PerSession-1 {
 				kind = "end"
 			}
-			for _, key := range keys {
+			for k := 0; k < p.Live; k++ {
+				key := fmt.Sprintf("session-%d", block*p.Live+k)
 				messages = append(messages, &message{key, kind, n})
 			}
 		}

@@ -7,6 +7,7 @@ bench/support/child.ts does.
 import asyncio
 import gc
 import json
+import resource
 import sys
 import time
 
@@ -71,10 +72,11 @@ class Router:
 def session_messages(blocks, live, per_session):
     messages = []
     for block in range(blocks):
-        keys = [f"session-{block * live + n}" for n in range(live)]
         for n in range(per_session):
             kind = "start" if n == 0 else "end" if n == per_session - 1 else "msg"
-            messages.extend(Message(key, kind, n) for key in keys)
+            messages.extend(
+                Message(f"session-{block * live + k}", kind, n) for k in range(live)
+            )
     return messages
 
 
@@ -118,10 +120,8 @@ def resident_bytes():
     gc.collect()
     try:
         with open("/proc/self/statm") as file:
-            return int(file.read().split()[1]) * 4096
+            return int(file.read().split()[1]) * resource.getpagesize()
     except FileNotFoundError:
-        import resource
-
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak if sys.platform == "darwin" else peak * 1024
 

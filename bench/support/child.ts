@@ -25,7 +25,8 @@ async function load(): Promise<ContenderModule> {
 
 const { question } = (await import(`../${questionName}.ts`)) as { readonly question: Question };
 const { open } = await load();
-if (question.inChild === undefined) throw new Error(`${questionName} has nothing to run in a child`);
+if (question.inChild === undefined)
+  throw new Error(`${questionName} has nothing to run in a child`);
 const value = await question.inChild(open, JSON.parse(planText) as Plan);
 process.stdout.write(`${JSON.stringify({ value })}\n`, () => {
   // Idle sessions and their timer would keep the process for thirty seconds more.

@@ -25,7 +25,8 @@ export async function feed(
     const before = next;
     next = pushChunk(contender, messages, next, Math.min(next + chunk, messages.length));
     if (next > before) lastTry = performance.now();
-    else if (performance.now() - lastTry > stalledAfterMs) throw new Error("no message is accepted");
+    else if (performance.now() - lastTry > stalledAfterMs)
+      throw new Error("no message is accepted");
     await turn();
   }
   await handled(expected);
@@ -56,4 +57,22 @@ async function handled(expected: number): Promise<void> {
       throw new Error(`only ${last} of ${expected} messages were handled`);
     }
   }
+}
+
+/** Feeds `messages` again and again, for at least that time. */
+export async function feedFor(
+  atLeastMs: number,
+  contender: Contender,
+  messages: readonly Message[],
+  chunk: number,
+): Promise<{ handled: number; ms: number }> {
+  let handled = 0;
+  let ms = 0;
+  const start = performance.now();
+  do {
+    await feed(contender, messages, chunk);
+    handled += messages.length;
+    ms = performance.now() - start;
+  } while (ms < atLeastMs);
+  return { handled, ms };
 }

@@ -33,7 +33,10 @@ function version(command: string, args: readonly string[]): string {
 
 function installed(name: string): string {
   try {
-    const text = readFileSync(new URL(`../../node_modules/${name}/package.json`, import.meta.url), "utf8");
+    const text = readFileSync(
+      new URL(`../../node_modules/${name}/package.json`, import.meta.url),
+      "utf8",
+    );
     return (JSON.parse(text) as { readonly version: string }).version;
   } catch {
     return "missing";

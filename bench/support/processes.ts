@@ -63,7 +63,11 @@ export function row(
   question: string,
   contender: string,
   plan: (settings: Settings) => Plan,
-  { id = contender, suffix = "", flags = [] }: { id?: string; suffix?: string; flags?: readonly string[] } = {},
+  {
+    id = contender,
+    suffix = "",
+    flags = [],
+  }: { id?: string; suffix?: string; flags?: readonly string[] } = {},
 ): Row {
   const label = `${labels[contender] ?? contender}${suffix}`;
   return {
@@ -100,7 +104,9 @@ function goProgram(): string {
   const folder = mkdtempSync(join(tmpdir(), "heddle-bench-"));
   process.on("exit", () => rmSync(folder, { recursive: true, force: true }));
   const program = join(folder, process.platform === "win32" ? "keyed.exe" : "keyed");
-  const built = spawnSync("go", ["build", "-o", program, beside("../peers/keyed.go")], { encoding: "utf8" });
+  const built = spawnSync("go", ["build", "-o", program, beside("../peers/keyed.go")], {
+    encoding: "utf8",
+  });
   if (built.status !== 0) throw new Error(`keyed.go does not compile\n${built.stderr}`);
   builtGo = program;
   return program;

@@ -45,7 +45,9 @@ function amount(value: number): string {
 }
 
 function table(head: readonly string[], rows: readonly (readonly string[])[]): string {
-  const widths = head.map((name, n) => Math.max(3, name.length, ...rows.map((row) => (row[n] ?? "").length)));
+  const widths = head.map((name, n) =>
+    Math.max(3, name.length, ...rows.map((row) => (row[n] ?? "").length)),
+  );
   const line = (cells: readonly string[]): string =>
     `| ${widths.map((width, n) => (n === 0 ? (cells[n] ?? "").padEnd(width) : (cells[n] ?? "").padStart(width))).join(" | ")} |`;
   const rule = `| ${widths.map((width, n) => (n === 0 ? "-".repeat(width) : `${"-".repeat(width - 1)}:`)).join(" | ")} |`;
