@@ -51,13 +51,18 @@ async function linesPerSecond(
   const start = performance.now();
   const { status, stderr } = await finished(node, [...nodeFlags, ...args(file)]);
   const seconds = (performance.now() - start) / 1_000;
-  const { handled } = JSON.parse(stderr.trimEnd().split("\n").at(-1) || "{}") as {
-    handled?: number;
-  };
-  if (status !== 0 || handled !== lines) {
+  if (stderr.includes("ERR_MODULE_NOT_FOUND")) throw new MissingError("not built");
+  const handled = status === 0 ? handledBy(stderr) : 0;
+  if (handled !== lines) {
     throw new Error(`status ${status}, ${handled} of ${lines} lines handled\n${stderr}`);
   }
   return lines / seconds;
+}
+
+/** Both sides end with a summary, one JSON object on the last line of standard error. */
+function handledBy(stderr: string): number {
+  const summary = JSON.parse(stderr.trimEnd().split("\n").at(-1) ?? "") as { handled: number };
+  return summary.handled;
 }
 
 export const question: Question = {
