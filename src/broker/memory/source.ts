@@ -557,7 +557,7 @@ class Connection<M> implements SourceConnection {
   // One loop from open to close, so that nothing is delivered from inside
   // `open`, `request` or `push`.
   async #run(): Promise<void> {
-    await undefined;
+    await Promise.resolve();
     try {
       if (this.#state === "open") this.#source.assignAll();
       while (this.#state === "open" && !this.hasEnded) {
