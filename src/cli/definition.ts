@@ -50,7 +50,8 @@ function loadingFailure(error: unknown, path: string): string {
   const message = messageOf(error);
   switch (codeOf(error)) {
     case "ERR_MODULE_NOT_FOUND": {
-      const [, missing, from] = /^Cannot find (?:module|package) '(.+?)'(?: imported from (.+))?/.exec(message) ?? [];
+      const [, missing, from] =
+        /^Cannot find (?:module|package) '(.+?)'(?: imported from (.+))?/.exec(message) ?? [];
       const who = from === undefined || from === path ? "it" : shown(from);
       if (missing === "heddle") {
         return `${who} imports heddle, which is not installed there; run npm install heddle next to it`;
@@ -77,7 +78,8 @@ function loadingFailure(error: unknown, path: string): string {
 /** `file:///…/x.js:3` or `/…/x.ts:3`, with which Node begins the stack of some syntax errors. */
 function locationIn(error: unknown): string | undefined {
   const stack = error instanceof Error ? (error.stack ?? "") : "";
-  const [, location] = /^((?:file:\/\/)?\/?\S.*:\d+)$/m.exec(stack.split("\n    at ", 1)[0] ?? "") ?? [];
+  const [, location] =
+    /^((?:file:\/\/)?\/?\S.*:\d+)$/m.exec(stack.split("\n    at ", 1)[0] ?? "") ?? [];
   return location;
 }
 

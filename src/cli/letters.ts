@@ -47,7 +47,9 @@ export class Letters {
     return this.#first.map(({ line, id, reason, error }) => {
       const where = line === undefined ? (id === undefined ? "" : `${id}: `) : `line ${line}: `;
       // "Cannot read line 17: …" says where by itself.
-      return error.includes(`line ${line}:`) ? `${reason}: ${error}` : `${where}${reason}: ${error}`;
+      return error.includes(`line ${line}:`)
+        ? `${reason}: ${error}`
+        : `${where}${reason}: ${error}`;
     });
   }
 

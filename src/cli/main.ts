@@ -25,7 +25,9 @@ export async function main(args: readonly string[]): Promise<number> {
 
 function programOf(end: (status: number) => void): Command {
   const program = new Command("heddle")
-    .description("One task per live key: runs your sessions over a file, a stream or standard input.")
+    .description(
+      "One task per live key: runs your sessions over a file, a stream or standard input.",
+    )
     .version(version(), "-V, --version", "print the version")
     .helpOption("-h, --help", "print this help")
     .helpCommand("help [command]", "print the help of a command")
@@ -51,7 +53,10 @@ Examples:
     .argument("<MODULE>", "the file with the sessions")
     .option("-i, --input <FILE>", "read from FILE (- is standard input, which is the default)")
     .option("-o, --output <FILE>", "write to FILE (- is standard output, which is the default)")
-    .option("--dead-letters <FILE>", "add the messages that were given up to FILE, one JSON line each")
+    .option(
+      "--dead-letters <FILE>",
+      "add the messages that were given up to FILE, one JSON line each",
+    )
     .option("--limit <N>", "stop after N messages", wholeNumber)
     .option("--json", "print the summary as one JSON object, on the last line of standard error")
     .addHelpText(

@@ -90,7 +90,12 @@ export function progressText(before: Sight, now: Sight): string {
   parts.push(`${count((done - before.progress.done) / seconds)}/s`);
   parts.push(`${count(live)} live`);
   const bytesBefore = before.progress.bytes;
-  if (read !== undefined && bytesBefore !== undefined && totalBytes !== undefined && read > bytesBefore) {
+  if (
+    read !== undefined &&
+    bytesBefore !== undefined &&
+    totalBytes !== undefined &&
+    read > bytesBefore
+  ) {
     const left = (Math.max(totalBytes - read, 0) / (read - bytesBefore)) * seconds;
     parts.push(`${duration(left * 1_000)} left`);
   }

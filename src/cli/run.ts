@@ -23,16 +23,16 @@ export interface RunFlags {
   readonly json?: boolean | undefined;
 }
 
-type Lines = typeof import("heddle/lines");
+// Brokers are loaded when they are called for, by the names that users know them by.
+const loadLines = () => import("heddle/lines");
+type Lines = Awaited<ReturnType<typeof loadLines>>;
 type LinesSource = ReturnType<Lines["linesSource"]>;
 
 /** @returns the exit status */
 export async function run(module: string, flags: RunFlags): Promise<number> {
   const definition = await loadDefinition(module);
   checkFlags(module, definition, flags);
-  // Brokers are loaded by the names that users know them by.
-  const lines = await import("heddle/lines");
-  return await new Run(module, definition, flags, lines).toTheEnd();
+  return await new Run(module, definition, flags, await loadLines()).toTheEnd();
 }
 
 /** @throws {UsageError} If the flags do not go together with the module, or with each other */

@@ -61,8 +61,16 @@ export function summaryText(figures: RunFigures, colors: Colors): string {
   row(statistics.dropped, "dropped");
   some(statistics.interrupted, "interrupted");
   row(statistics.retried, "retried");
-  some(statistics.forced.evictions, "evicted because nothing could have moved otherwise", colors.yellow);
-  some(statistics.forced.watermarks, "times let out of order because maxHeld was full", colors.yellow);
+  some(
+    statistics.forced.evictions,
+    "evicted because nothing could have moved otherwise",
+    colors.yellow,
+  );
+  some(
+    statistics.forced.watermarks,
+    "times let out of order because maxHeld was full",
+    colors.yellow,
+  );
   some(statistics.leftovers, "left behind by sessions", colors.yellow);
   some(report.released, "given back to the source");
   row(report.pending, "pending", report.pending > 0 ? colors.red : colors.green);

@@ -243,7 +243,9 @@ class Watch<M> implements SourceHost<M>, SourceConnection {
       this.#last = place;
     }
     if (place.state !== "ours") {
-      throw this.#breach(`it delivered ${delivery.id} of partition "${partition}" after it had revoked it`);
+      throw this.#breach(
+        `it delivered ${delivery.id} of partition "${partition}" after it had revoked it`,
+      );
     }
     if (place.purse.credit < 1) {
       throw this.#breach(`it delivered ${delivery.id} beyond what was requested`);
@@ -267,7 +269,9 @@ class Watch<M> implements SourceHost<M>, SourceConnection {
     // A message must not get lost for the source's mistake: it goes the way
     // of one that could not be held back.
     this.#report(
-      new Error(`Cannot trust ${this.#source.name}: it delivered ${delivery.id} after it was closed`),
+      new Error(
+        `Cannot trust ${this.#source.name}: it delivered ${delivery.id} after it was closed`,
+      ),
     );
     this.aborted(delivery);
   }

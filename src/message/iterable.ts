@@ -39,7 +39,8 @@ export function toSource<M>(input: Consumable<M>): Source<M> {
     if ("open" in input && typeof input.open === "function") return input;
     if (Symbol.asyncIterator in input || Symbol.iterator in input) return iterableSource(input);
   }
-  const given = typeof input === "string" ? "a string" : input === null ? "null" : `a ${typeof input}`;
+  const given =
+    typeof input === "string" ? "a string" : input === null ? "null" : `a ${typeof input}`;
   throw new TypeError(
     `Cannot consume ${given}: pass a source, an iterable or an async iterable` +
       (typeof input === "function" ? " (call the generator function)" : ""),

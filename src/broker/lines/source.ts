@@ -3,12 +3,7 @@
 import type { Readable } from "node:stream";
 import { nextTurn, turnMs } from "../../task/clock.ts";
 import type { Delivery, Key } from "../../message/delivery.ts";
-import type {
-  Capabilities,
-  Source,
-  SourceConnection,
-  SourceHost,
-} from "../../message/source.ts";
+import type { Capabilities, Source, SourceConnection, SourceHost } from "../../message/source.ts";
 import { openBytes, type ByteReader } from "./bytes.ts";
 import { systemError } from "./errors.ts";
 import { LineSplitter, tooLong, unsliced } from "./split.ts";

@@ -177,6 +177,8 @@ class Memory<M> implements MemorySource<M> {
   #returned: Held<M>[] = [];
   readonly #inHand = new Set<MemoryDelivery<M>>();
   #connection: Connection<M> | undefined;
+  /** Whether the partitions of this connection have been announced; one that shows up later is on its own */
+  #announced = false;
 
   constructor(entries: Iterable<MemoryEntry<M>>, options: MemorySourceOptions<M>) {
     const { name = "memory", partitions, durable = true, deadLetters = true, store } = options;
@@ -209,7 +211,9 @@ class Memory<M> implements MemorySource<M> {
     if (partitions === undefined) {
       return ({ partition }) => {
         if (partition === undefined || partition === "") return "";
-        throw this.#error(`Cannot take a message of partition "${partition}": no partitions were declared`);
+        throw this.#error(
+          `Cannot take a message of partition "${partition}": no partitions were declared`,
+        );
       };
     }
     if (typeof partitions === "function") {
@@ -219,7 +223,9 @@ class Memory<M> implements MemorySource<M> {
       if (entry.partition !== undefined) return entry.partition;
       const key = this.#keyOf(entry);
       if (key === undefined) {
-        throw this.#error("Cannot find a message's partition: it has no key, and no partition of its own");
+        throw this.#error(
+          "Cannot find a message's partition: it has no key, and no partition of its own",
+        );
       }
       return String(hashOf(String(key)) % partitions);
     };
@@ -255,7 +261,9 @@ class Memory<M> implements MemorySource<M> {
 
   pushEntry(...entries: MemoryEntry<M>[]): void {
     if (!this.#keepOpen) {
-      throw this.#error(`Cannot push to ${this.name}: it has been ended, or was not made with keepOpen`);
+      throw this.#error(
+        `Cannot push to ${this.name}: it has been ended, or was not made with keepOpen`,
+      );
     }
     // What the source was made of comes first.
     while (this.#readOne());
@@ -308,7 +316,8 @@ class Memory<M> implements MemorySource<M> {
     line.state = reason === "lost" ? "away" : "leaving";
     line.credit = 0;
     // What is lost belongs to somebody else from this very moment.
-    if (reason === "lost") this.#takeBack((delivery) => delivery.partition === partition, "was lost");
+    if (reason === "lost")
+      this.#takeBack((delivery) => delivery.partition === partition, "was lost");
     await connection.host.revoked(partition, reason);
     if (reason !== "lost") {
       line.state = "away";
@@ -360,6 +369,7 @@ class Memory<M> implements MemorySource<M> {
     if (!this.capabilities.partitions) return;
     // A partition is known by its messages, so all of them are read.
     while (this.#readOne());
+    this.#announced = true;
     for (const line of this.#lines.values()) if (line.state === "away") this.#assign(line);
   }
 
@@ -433,7 +443,7 @@ class Memory<M> implements MemorySource<M> {
       attempt: entry.attempt ?? 1,
     });
     // A partition that shows up while the source is open is assigned then.
-    if (line.state === "away" && line.fence === 0n && this.#connection !== undefined) this.#assign(line);
+    if (this.#announced && line.state === "away" && line.fence === 0n) this.#assign(line);
   }
 
   /** @internal */
@@ -476,7 +486,11 @@ class Memory<M> implements MemorySource<M> {
   #record(delivery: MemoryDelivery<M>, record: MemoryOutcome<M>): void {
     // While it was waited for, its partition or the connection may have gone.
     if (!this.#inHand.delete(delivery)) {
-      throw this.#refusal(delivery, record.outcome, `partition "${delivery.partition}" ${delivery.gone}`);
+      throw this.#refusal(
+        delivery,
+        record.outcome,
+        `partition "${delivery.partition}" ${delivery.gone}`,
+      );
     }
     this.outcomes.push(record);
     if (record.outcome === "release") this.#returned.push(delivery.held);
@@ -490,6 +504,7 @@ class Memory<M> implements MemorySource<M> {
   disconnect(connection: Connection<M>): void {
     if (this.#connection !== connection) return;
     this.#connection = undefined;
+    this.#announced = false;
     this.#takeBack(() => true, "is closed");
     for (const line of this.#lines.values()) {
       line.credit = 0;
