@@ -101,7 +101,7 @@ test("204. the queue is full at maxSize, so that 1.3 admits two", () => {
 test("204. maxSize that is no number, and options that are no object, are refused", () => {
   expect(() => new Queue({ maxSize: NaN })).toThrow(RangeError);
   expect(() => new Queue({ maxSize: "3" as unknown as number })).toThrow(RangeError);
-  expect(() => new Queue(3 as object)).toThrow("new Queue({ maxSize: 5 })");
+  expect(() => new Queue(3 as unknown as object)).toThrow("new Queue({ maxSize: 5 })");
 });
 
 test("205. getNowait on an empty queue throws QueueEmpty, putNowait on a full one QueueFull", () => {

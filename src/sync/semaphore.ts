@@ -1,6 +1,6 @@
 // So many at once, and no more.
 import { InvalidStateError } from "../task/errors.ts";
-import { currentScope, type Scope } from "../task/scope.ts";
+import { currentScope } from "../task/scope.ts";
 import { refusal, suspend, type WaitKind, type WaitOptions } from "../task/wait.ts";
 import { type Guard, whileHeld } from "./guard.ts";
 import { WaitLine } from "./wait-line.ts";
@@ -74,13 +74,15 @@ export class Semaphore {
     const refused = refusal(scope, options);
     if (refused !== undefined) return Promise.reject(refused as Error);
     if (this.#available > 0) return Promise.resolve(this.#take());
-    return this.#wait(scope, options);
+    const wait = suspend<Guard>(semaphoreWait, this, scope, options);
+    this.#line.push(wait);
+    return wait.promise;
   }
 
   /**
    * Runs `work` with a permit, and gives it back however `work` ends.
    *
-   * @param work Called once, as soon as there is a permit; at once when one is free
+   * @param work Called once, as soon as there is a permit; never before `withPermit` has returned
    * @returns what `work` returned
    * @throws {CancelledError} If the task is cancelled while it waits for a permit, or was before
    * @throws the reason of `signal`, if that is aborted before there is a permit
@@ -91,11 +93,9 @@ export class Semaphore {
    * `work` has ended.
    */
   withPermit<R>(work: () => R | PromiseLike<R>, options?: WaitOptions): Promise<R> {
-    const scope = currentScope();
-    const refused = refusal(scope, options);
-    if (refused !== undefined) return Promise.reject(refused as Error);
-    if (this.#available > 0) return whileHeld(this.#take(), work);
-    return this.#wait(scope, options).then((permit) => whileHeld(permit, work));
+    // Not at once, as a lock may: of two permits one may just have been handed
+    // over, and whoever waited for that would then start after a newcomer.
+    return this.acquire(options).then((permit) => whileHeld(permit, work));
   }
 
   /**
@@ -118,12 +118,6 @@ export class Semaphore {
   #take(): Permit {
     this.#available--;
     return new Permit(this);
-  }
-
-  #wait(scope: Scope | undefined, options: WaitOptions | undefined): Promise<Guard> {
-    const wait = suspend<Guard>(semaphoreWait, this, scope, options);
-    this.#line.push(wait);
-    return wait.promise;
   }
 
   static {
