@@ -397,13 +397,14 @@ test("221. immediate shutdown empties the queue, counts what it dropped as finis
   }
 });
 
-test("221. the count of unfinished items does not fall below zero", () => {
+test("221. the count of unfinished items does not fall below zero", async () => {
   const queue = new Queue<number>();
   queue.putNowait(1);
   queue.putNowait(2);
   queue.taskDone();
   queue.shutdown({ immediate: true });
-  expect(queue.toString()).toBe("<Queue size=0 shut down>");
+  await queue.join();
+  expect(() => queue.taskDone()).toThrow(InvalidStateError);
 });
 
 test("222. what was got before an immediate shutdown still has to be marked", async () => {
