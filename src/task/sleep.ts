@@ -31,7 +31,9 @@ export function sleep(ms: number): Promise<void>;
 export function sleep<T>(ms: number, value: T, options?: WaitOptions): Promise<T>;
 export function sleep(ms: number, value?: unknown, options?: WaitOptions): Promise<unknown> {
   if (typeof ms !== "number" || Number.isNaN(ms)) {
-    const error = new RangeError(`Cannot sleep: ms must be a number, current value is ${String(ms)}`);
+    const error = new RangeError(
+      `Cannot sleep: ms must be a number, current value is ${String(ms)}`,
+    );
     return Promise.reject(error);
   }
   if (ms <= 0) return checkpoint(options).then(() => value);

@@ -34,14 +34,21 @@ export interface TaskOptions {
 }
 
 /**
+ * Whoever is told of a task's end at once: what waits for several tasks.
+ *
+ * @internal
+ */
+export interface TaskWatcher {
+  /** Called once, synchronously, when the task has ended and before anybody who awaits it goes on */
+  taskEnded(task: Task<unknown>): void;
+}
+
+/**
  * Who answers for a task's failure: a group, a session.
  *
  * @internal
  */
-export interface TaskKeeper {
-  /** Called once, synchronously, when the task has ended and before anybody who awaits it goes on */
-  taskEnded(task: Task<unknown>): void;
-}
+export type TaskKeeper = TaskWatcher;
 
 interface DoneCallback {
   readonly call: (task: never) => unknown;
@@ -70,7 +77,7 @@ export class Task<T = unknown> implements PromiseLike<T> {
   /** Where a request has been thrown in this very turn and nobody has seen it yet */
   #inFlight: (Scope | undefined)[] | undefined = undefined;
   #awaiters: Wait<never>[] | undefined = undefined;
-  #callbacks: DoneCallback[] | undefined = undefined;
+  #callbacks: (DoneCallback | TaskWatcher)[] | undefined = undefined;
   #abort: AbortController | undefined = undefined;
   #unread: Promise<never> | undefined = undefined;
 
@@ -140,7 +147,10 @@ export class Task<T = unknown> implements PromiseLike<T> {
   uncancel(): number {
     if (this.scope.requests > 0) this.scope.requests--;
     this.countDown();
-    if (this.#cancelCount === 0 && !this.done()) takeOutstanding(this.scope);
+    if (this.#cancelCount === 0 && !this.done()) {
+      const here = currentScope();
+      takeOutstanding(here?.task === (this as Task<unknown>) ? here : this.scope);
+    }
     return this.#cancelCount;
   }
 
@@ -194,7 +204,7 @@ export class Task<T = unknown> implements PromiseLike<T> {
   /** Takes every registration of `callback` off; gives how many there were. */
   removeDoneCallback(callback: (task: Task<T>) => unknown): number {
     const before = this.#callbacks ?? [];
-    const kept = before.filter((entry) => entry.call !== callback);
+    const kept = before.filter((entry) => !("call" in entry) || entry.call !== callback);
     this.#callbacks = kept;
     return before.length - kept.length;
   }
@@ -259,8 +269,13 @@ export class Task<T = unknown> implements PromiseLike<T> {
       if (asked !== undefined) this.request(asked);
     }
     const wait = new Wait<T>(taskWait, this, scope, undefined, undefined);
-    (this.#awaiters ??= []).push(wait as unknown as Wait<never>);
+    this.serve(wait as unknown as Wait<never>);
     return wait.promise;
+  }
+
+  /** Ends `wait` with its own result when it ends. Not for a task that has ended. @internal */
+  serve(wait: Wait<never>): void {
+    (this.#awaiters ??= []).push(wait);
   }
 
   /** Takes an awaiter off that no longer waits. @internal */
@@ -270,6 +285,22 @@ export class Task<T = unknown> implements PromiseLike<T> {
     if (at >= 0) awaiters?.splice(at, 1);
   }
 
+  /** Tells `watcher` when it ends; its failure counts as read then. Not for a task that has ended. @internal */
+  watch(watcher: TaskWatcher): void {
+    (this.#callbacks ??= []).push(watcher);
+  }
+
+  /** @internal */
+  unwatch(watcher: TaskWatcher): void {
+    const at = this.#callbacks?.indexOf(watcher) ?? -1;
+    if (at >= 0) this.#callbacks?.splice(at, 1);
+  }
+
+  /** The last request for the task as a whole, while any request is outstanding. @internal */
+  get asked(): CancelledError | undefined {
+    return this.#cancelCount > 0 ? this.#asked : undefined;
+  }
+
   /** Asks it to stop with an error that was made elsewhere. @internal */
   request(error: CancelledError): boolean {
     if (this.done()) return false;
@@ -277,16 +308,19 @@ export class Task<T = unknown> implements PromiseLike<T> {
     this.scope.requests++;
     this.#cancelCount++;
     // The state first: an abort listener may look at the task.
-    this.throwIn(this.scope, error);
+    this.throwIn(this.scope, error, currentScope()?.task === (this as Task<unknown>));
     this.#abort?.abort(error);
     return true;
   }
 
-  /** Throws `error` where the task waits inside `scope`, or at its next wait there. @internal */
-  throwIn(scope: Scope, error: CancelledError): void {
+  /**
+   * Throws `error` where the task waits inside `scope`, or at its next wait there.
+   *
+   * @param byItself Whether the code that asks is the task's own
+   * @internal
+   */
+  throwIn(scope: Scope, error: CancelledError, byItself: boolean): void {
     const whole = scope === this.scope;
-    const byItself = currentScope()?.task === (this as Task<unknown>);
-    if (whole && byItself) this.#askedItself = true;
     const before = this.#waitScopes(whole ? undefined : scope);
     if (cancelWaits(this, whole ? undefined : scope, error)) {
       if (this.#inFlight === undefined) {
@@ -298,8 +332,15 @@ export class Task<T = unknown> implements PromiseLike<T> {
     // Thrown a moment ago and not seen yet: the two are one.
     const unseen = this.#inFlight?.some((at) => whole || isInside(at, scope)) === true;
     if (unseen && !byItself) return;
+    this.pend(scope, error);
+    if (whole) this.#askedItself = byItself;
+  }
+
+  /** Keeps `error` for the next wait in `scope`. @internal */
+  pend(scope: Scope, error: CancelledError): void {
     if (scope.pending === undefined) this.outstanding++;
     scope.pending = error;
+    this.#askedItself = false;
   }
 
   #waitScopes(within: Scope | undefined): (Scope | undefined)[] {
@@ -357,7 +398,7 @@ export class Task<T = unknown> implements PromiseLike<T> {
 
   /** @internal */
   threw(error: unknown): void {
-    const cancellation = cancellationOf(error, this.#asked);
+    const cancellation = cancellationOf(error, this.asked);
     if (cancellation === undefined) this.end("failed", error);
     else this.end("cancelled", cancellation);
   }
@@ -382,13 +423,28 @@ export class Task<T = unknown> implements PromiseLike<T> {
       // error before the microtasks have run.
       this.#unread = Promise.reject(value as Error);
     }
-    if (callbacks !== undefined) for (const entry of callbacks) this.#schedule(entry);
+    if (callbacks !== undefined) {
+      for (const entry of callbacks) {
+        if ("call" in entry) this.#schedule(entry);
+        else entry.taskEnded(this as Task<unknown>);
+      }
+    }
     if (awaiters !== undefined) {
       for (const wait of awaiters) {
         if (state === "returned") wait.resolve(value as never);
         else wait.reject(value);
       }
     }
+  }
+
+  /** Its result or its error, once it has ended; looking is not reading. @internal */
+  get outcome(): unknown {
+    return this.#value;
+  }
+
+  /** @internal */
+  get failedOrCancelled(): boolean {
+    return this.#state === "failed" || this.#state === "cancelled";
   }
 
   /** Somebody has looked at its failure. @internal */
@@ -398,7 +454,9 @@ export class Task<T = unknown> implements PromiseLike<T> {
   }
 
   #schedule(entry: DoneCallback): void {
-    queueMicrotask(() => entry.context.runInAsyncScope(entry.call as () => unknown, undefined, this));
+    queueMicrotask(() =>
+      entry.context.runInAsyncScope(entry.call as () => unknown, undefined, this),
+    );
   }
 }
 
@@ -410,6 +468,7 @@ const taskWait: WaitKind = {
   pass(wait, error) {
     return (wait.target as Task<unknown>).request(error);
   },
+  awaited: (wait) => [wait.target as Task<unknown>],
 };
 
 function waitText(wait: Wait<never>): string {
@@ -418,7 +477,8 @@ function waitText(wait: Wait<never>): string {
 
 function shortText(value: unknown): string {
   if (value instanceof Error) return `${value.name}(${JSON.stringify(value.message)})`;
-  if (typeof value === "object" && value !== null) return `[${value.constructor?.name ?? "object"}]`;
+  if (typeof value === "object" && value !== null)
+    return `[${value.constructor?.name ?? "object"}]`;
   const text = typeof value === "string" ? JSON.stringify(value) : String(value);
   return text.length > 60 ? `${text.slice(0, 57)}…` : text;
 }

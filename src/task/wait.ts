@@ -23,13 +23,15 @@ export interface WaitOptions {
 export interface WaitKind {
   /** As it is printed: `Queue.get` */
   readonly name: string;
-  /** The wait ends without being served: take it off its line */
-  withdraw(wait: Wait<never>): void;
+  /** The wait ends with `error` and without being served: take it off its line */
+  withdraw(wait: Wait<never>, error: unknown): void;
   /**
    * For a wait that does not end when it is cancelled, but passes the request
    * on (a task that awaits a task). False when nobody took it.
    */
   pass?(wait: Wait<never>, error: CancelledError): boolean;
+  /** The tasks that it waits for, for whoever draws who waits for whom */
+  awaited?(wait: Wait<never>): Iterable<Task<unknown>>;
   /** Set when no outside event is ever expected: never reported as lost */
   readonly deliberate?: boolean;
 }
@@ -49,10 +51,11 @@ const waitOfPromise = Symbol("heddle.wait");
 export class Wait<T> {
   readonly kind: WaitKind;
   /** What is waited for: the queue, the lock, the task */
-  readonly target: object;
+  target: object;
   readonly promise: Promise<T>;
   readonly scope: Scope | undefined;
-  readonly task: Task<unknown> | undefined;
+  /** Whose cancellation ends it; none once it is detached */
+  task: Task<unknown> | undefined;
   /** Whatever the primitive wants to keep with it: the item of a put */
   item: unknown;
   /** Neither served nor ended yet */
@@ -107,7 +110,7 @@ export class Wait<T> {
   /** Takes it off its line and ends it with a cancellation or a signal's reason. */
   abandon(error: unknown): void {
     if (!this.open) return;
-    this.kind.withdraw(this as unknown as Wait<never>);
+    this.kind.withdraw(this as unknown as Wait<never>, error);
     if (!this.open) return;
     // A wait that nobody awaits (one strand of several) must not become an
     // unhandled rejection because its task was cancelled.
@@ -130,6 +133,13 @@ export class Wait<T> {
 /** The wait behind a promise that came from a library wait. @internal */
 export function waitBehind(promise: unknown): Wait<unknown> | undefined {
   return (promise as { [waitOfPromise]?: Wait<unknown> })[waitOfPromise];
+}
+
+/** From here on a cancellation of its task does not end it. @internal */
+export function detach(wait: Wait<unknown>): void {
+  if (!wait.open || wait.task === undefined) return;
+  unlink(wait.task, wait as unknown as Wait<never>);
+  wait.task = undefined;
 }
 
 function link(task: Task<unknown>, wait: Wait<never>): void {
@@ -207,11 +217,16 @@ export function cancelWaits(
   const waits: Wait<never>[] = [];
   for (let wait = task.lastWait; wait !== undefined; wait = wait.before) waits.push(wait);
   for (const wait of waits.reverse()) {
-    if (!wait.open || (within !== undefined && !isInside(wait.scope, within))) continue;
-    if (wait.kind.pass === undefined) {
-      wait.abandon(error);
-      taken = true;
-    } else if (wait.kind.pass(wait, error)) taken = true;
+    if (within !== undefined && !isInside(wait.scope, within)) continue;
+    if (cancelWait(wait, error)) taken = true;
   }
   return taken;
+}
+
+/** Ends one wait with `error`, or lets it pass the request on. @internal */
+export function cancelWait(wait: Wait<never>, error: CancelledError): boolean {
+  if (!wait.open) return false;
+  if (wait.kind.pass !== undefined) return wait.kind.pass(wait, error);
+  wait.abandon(error);
+  return true;
 }

@@ -96,21 +96,26 @@ test("runVirtual says what is stuck, and leaves nothing behind", async () => {
     await sleep(10);
     await new Promise(() => {});
   });
-  await expect(stuck).rejects.toThrow(/nothing is ready at 10 ms(.|\n)*'main'.*not the library's(.|\n)*'helper' .*waiting on sleepForever/);
+  await expect(stuck).rejects.toThrow(
+    /nothing is ready at 10 ms(.|\n)*'main'.*not the library's(.|\n)*'helper' .*waiting on sleepForever/,
+  );
   expect(allTasks().filter((task) => task.name === "helper")).toEqual([]);
 });
 
 test("runVirtual cancels what is left, and waits while it cleans up", async () => {
   const seen: string[] = [];
   await runVirtual(async () => {
-    createTask(async () => {
-      try {
-        await sleepForever();
-      } finally {
-        await sleep(1_000);
-        seen.push(`cleaned up at ${now()}`);
-      }
-    }, { name: "cleaner" });
+    createTask(
+      async () => {
+        try {
+          await sleepForever();
+        } finally {
+          await sleep(1_000);
+          seen.push(`cleaned up at ${now()}`);
+        }
+      },
+      { name: "cleaner" },
+    );
     await sleep(10);
   });
   expect(seen).toEqual(["cleaned up at 1010"]);
