@@ -112,13 +112,30 @@ function commanderStatus(error: CommanderError, args: readonly string[]): number
     process.stderr.write(`heddle: Cannot tell what to do: no command was given; see ${help}\n`);
     return 2;
   }
-  const said = error.message
-    .replace(/^error: /, "")
-    .replace(/\n\(Did you mean (.+)\?\)$/, " (did you mean $1?)");
-  process.stderr.write(`heddle: ${capitalized(said).replaceAll("\n", " ")}; see ${help}\n`);
+  process.stderr.write(`heddle: ${wrongUse(error)}; see ${help}\n`);
   return 2;
 }
 
-function capitalized(text: string): string {
-  return text.charAt(0).toUpperCase() + text.slice(1);
+/** Commander's complaints in the form of all the others. */
+function wrongUse({ code, message }: CommanderError): string {
+  const [complaint = "", ...hints] = message.replace(/^error: /, "").split("\n");
+  const hint = hints.join(" ").replace("(Did", "(did");
+  const [, first = "", second = ""] = /'(.*?)'(?:.*?'(.*?)')?/.exec(complaint) ?? [];
+  const meant = hint === "" ? "" : ` ${hint}`;
+  switch (code) {
+    case "commander.unknownOption":
+      return `Cannot use ${first}: there is no such option${meant}`;
+    case "commander.unknownCommand":
+      return `Cannot ${first}: there is no such command${meant}`;
+    case "commander.missingArgument":
+      return `Cannot run: ${first} is missing`;
+    case "commander.optionMissingArgument":
+      return `Cannot use ${first.replace(/^-\w, /, "")}: its argument is missing`;
+    case "commander.invalidArgument":
+      return `Cannot use ${first.replace(/ .*$/, "")} ${second}: ${complaint.replace(/^.*is invalid\. /, "")}`;
+    case "commander.excessArguments":
+      return `Cannot take so many arguments: ${complaint.replace(/^.*\. (.)/, (_, letter: string) => letter.toLowerCase()).replace(/\.$/, "")}`;
+    default:
+      return `Cannot go on: ${complaint}`;
+  }
 }

@@ -125,7 +125,10 @@ class Run {
     try {
       this.#router = new SessionRouter(this.#routerOptions(source));
     } catch (error) {
-      throw new UsageError(`Cannot run ${module}: ${messageOf(error)}`, { cause: error });
+      throw new UsageError(
+        `Cannot run ${module}: ${messageOf(error).replace(/^Cannot make a router: /, "")}`,
+        { cause: error },
+      );
     }
     if (process.stderr.isTTY) {
       this.#progress = new ProgressLine(process.stderr, systemClock, () => this.#look());

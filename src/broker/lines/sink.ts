@@ -19,8 +19,8 @@ export interface LinesSinkOptions {
   /** Add to a file that is there already, instead of writing it anew. @default false */
   readonly append?: boolean | undefined;
   /**
-   * Told once when nothing more can be written: `code` is `"EPIPE"` when the
-   * reader has gone. Every write fails with the same error.
+   * Told once when a write has failed and nothing more can be written: `code`
+   * is `"EPIPE"` when the reader has gone. Every write fails with the same error.
    */
   readonly broken?: ((error: Error) => void) | undefined;
 }
@@ -59,7 +59,7 @@ interface ByteWriter {
 class Lines<V> implements LinesSink<V> {
   readonly name: string;
   readonly #writer: ByteWriter;
-  readonly #broken: ((error: Error) => void) | undefined;
+  #broken: ((error: Error) => void) | undefined;
   #text = "";
   #lines = 0;
   #state: "open" | "broken" | "closed" = "open";
@@ -133,11 +133,13 @@ class Lines<V> implements LinesSink<V> {
     const text = this.#text;
     this.#text = "";
     if (text === "") return;
-    await this.open();
     try {
+      await this.open();
       await this.#writer.write(Buffer.from(text));
     } catch (error) {
-      throw this.#fail(error);
+      const failure = this.#fail(error);
+      this.#tellBroken(failure);
+      throw failure;
     }
   }
 
@@ -146,8 +148,13 @@ class Lines<V> implements LinesSink<V> {
     this.#error = systemError(`Cannot write to ${this.name}`, error);
     this.#state = "broken";
     this.#text = "";
-    this.#broken?.(this.#error);
     return this.#error;
+  }
+
+  #tellBroken(error: Error): void {
+    const broken = this.#broken;
+    this.#broken = undefined;
+    broken?.(error);
   }
 
   async close(): Promise<void> {
