@@ -4,17 +4,12 @@ import { spawnSync } from "node:child_process";
 import { statSync } from "node:fs";
 import { basename, extname, relative, resolve } from "node:path";
 import { fileURLToPath, pathToFileURL } from "node:url";
-import type { SessionRouterOptions } from "../session/options.ts";
+import type { SessionsDefinition } from "../session/define.ts";
 import type { Key } from "../message/delivery.ts";
-import type { Sink, Source } from "../message/source.ts";
 import { codeOf, messageOf, UsageError } from "./usage-error.ts";
 
-/** What MODULE exports: the router's options, and where its messages come from and its outputs go. */
-export type Definition = SessionRouterOptions<unknown, Key, unknown, unknown> & {
-  readonly parse?: ((line: string) => unknown) | undefined;
-  readonly source?: Source | Iterable<unknown> | AsyncIterable<unknown> | undefined;
-  readonly sink?: Sink | undefined;
-};
+/** What MODULE exports, when nothing is known of its types. */
+export type Definition = SessionsDefinition<unknown, Key, unknown, unknown>;
 
 /** @throws {UsageError} If the module cannot be loaded, or is not one of sessions */
 export async function loadDefinition(module: string): Promise<Definition> {
@@ -31,10 +26,17 @@ export async function loadDefinition(module: string): Promise<Definition> {
   try {
     loaded = (await import(pathToFileURL(path).href)) as { readonly default?: unknown };
   } catch (error) {
+    const refused = refusedOption.exec(messageOf(error));
+    if (refused !== null) {
+      throw new UsageError(`Cannot run ${module}: ${refused[1]}`, { cause: error });
+    }
     throw new UsageError(`Cannot load ${module}: ${loadingFailure(error, path)}`, { cause: error });
   }
   return checked(module, loaded);
 }
+
+/** How `defineSessions` and the router refuse an option. */
+export const refusedOption: RegExp = /^Cannot (?:make a router|define sessions): (.*)$/;
 
 function isTypeScript(path: string): boolean {
   return [".ts", ".mts", ".cts", ".tsx"].includes(extname(path));

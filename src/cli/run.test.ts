@@ -90,7 +90,7 @@ test("heddle run --json ends standard error with one JSON object", async () => {
     leftovers: 0,
     pending: 0,
     lines: 5,
-    bytes: 117,
+    bytes: 118,
     skipped: 0,
     seconds: expect.any(Number),
     perSecond: expect.any(Number),
@@ -453,6 +453,7 @@ test.for([
     ["run", "bad-option.mjs"],
     "Cannot run bad-option.mjs: inboxSize must be a whole number >= 1, current value is 0",
   ],
+  [["run", "defined.mjs"], "Cannot run defined.mjs: idleMs must be >= 0, current value is -1"],
   [
     ["run", "two-sinks.mjs"],
     "Cannot run two-sinks.mjs: it has both output and sink: only one of them can take what the handlers return",

@@ -7,7 +7,7 @@ import type { DeadLetter, Key } from "../message/delivery.ts";
 import type { Sink, Source } from "../message/source.ts";
 import { SessionRouter } from "../session/router.ts";
 import type { DrainReport, SessionRouterOptions } from "../session/options.ts";
-import { loadDefinition, type Definition } from "./definition.ts";
+import { loadDefinition, refusedOption, type Definition } from "./definition.ts";
 import { checkInput, refuseSameFile, type UsedFile } from "./files.ts";
 import { Letters, type LetterLine } from "./letters.ts";
 import { limitSource } from "./limit.ts";
@@ -125,10 +125,9 @@ class Run {
     try {
       this.#router = new SessionRouter(this.#routerOptions(source));
     } catch (error) {
-      throw new UsageError(
-        `Cannot run ${module}: ${messageOf(error).replace(/^Cannot make a router: /, "")}`,
-        { cause: error },
-      );
+      const message = messageOf(error);
+      const why = refusedOption.exec(message)?.[1] ?? message;
+      throw new UsageError(`Cannot run ${module}: ${why}`, { cause: error });
     }
     if (process.stderr.isTTY) {
       this.#progress = new ProgressLine(process.stderr, systemClock, () => this.#look());
