@@ -63,7 +63,10 @@ export interface Session<M = unknown, K extends Key = Key, S = unknown> extends 
    * Runs `work` as a child task: activity while it runs, cancelled and waited
    * for when the session ends.
    */
-  createTask<T>(work: (task: Task<T>) => Promise<T> | T, options?: { readonly name?: string }): Task<T>;
+  createTask<T>(
+    work: (task: Task<T>) => Promise<T> | T,
+    options?: { readonly name?: string },
+  ): Task<T>;
   /** Counts as activity until `promise` is settled; returns that promise. */
   keepAlive<P extends PromiseLike<unknown>>(promise: P): P;
   /**

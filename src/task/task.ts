@@ -12,9 +12,9 @@ import { delist, enlist } from "./live.ts";
 import {
   currentClock,
   currentScope,
+  EnterPoint,
   enterScope,
   isInside,
-  runInScope,
   Scope,
   taskOf,
 } from "./scope.ts";
@@ -56,6 +56,16 @@ interface DoneCallback {
 }
 
 let count = 0;
+
+// Whose waits are being ended just now. Tasks that wait for each other in a
+// ring would pass a request on for ever: where it comes round, the wait ends.
+const passing = new Set<Task<unknown>>();
+
+/** @internal */
+export function isPassing(task: Task<unknown>): boolean {
+  return passing.has(task);
+}
+
 function ignore(): void {}
 
 /**
@@ -80,6 +90,7 @@ export class Task<T = unknown> implements PromiseLike<T> {
   #callbacks: (DoneCallback | TaskWatcher)[] | undefined = undefined;
   #abort: AbortController | undefined = undefined;
   #unread: Promise<never> | undefined = undefined;
+  #read = false;
 
   /** @internal */
   scope: Scope;
@@ -322,7 +333,11 @@ export class Task<T = unknown> implements PromiseLike<T> {
   throwIn(scope: Scope, error: CancelledError, byItself: boolean): void {
     const whole = scope === this.scope;
     const before = this.#waitScopes(whole ? undefined : scope);
-    if (cancelWaits(this, whole ? undefined : scope, error)) {
+    const outermost = !passing.has(this as Task<unknown>);
+    passing.add(this as Task<unknown>);
+    const taken = cancelWaits(this as Task<unknown>, whole ? undefined : scope, error);
+    if (outermost) passing.delete(this as Task<unknown>);
+    if (taken) {
       if (this.#inFlight === undefined) {
         this.#inFlight = before;
         queueMicrotask(() => (this.#inFlight = undefined));
@@ -418,6 +433,7 @@ export class Task<T = unknown> implements PromiseLike<T> {
     const awaiters = this.#awaiters;
     const callbacks = this.#callbacks;
     this.#awaiters = this.#callbacks = undefined;
+    if (awaiters?.length || callbacks?.length) this.#read = true;
     if (state === "failed" && !awaiters?.length && !callbacks?.length && !this.keeper) {
       // As a promise does: an unhandled rejection, unless somebody reads the
       // error before the microtasks have run.
@@ -449,8 +465,38 @@ export class Task<T = unknown> implements PromiseLike<T> {
 
   /** Somebody has looked at its failure. @internal */
   markRead(): void {
+    this.#read = true;
     this.#unread?.catch(ignore);
     this.#unread = undefined;
+  }
+
+  /** Whether anybody has looked at how it ended. @internal */
+  wasRead(): boolean {
+    return this.#read;
+  }
+
+  /** @internal */
+  succeeded(): boolean {
+    return this.#state === "returned";
+  }
+
+  /** Puts a task to a call of its own kind (message style). @internal */
+  employ(scope: Scope, keeper: TaskKeeper): void {
+    scope.task = this;
+    scope.pending = undefined;
+    scope.requests = 0;
+    this.scope = scope;
+    this.keeper = keeper;
+    this.#state = "running";
+  }
+
+  /** Ends a call without a trace, if nobody can tell; the task may be employed again then. @internal */
+  retire(): boolean {
+    if (this.seen || this.#asked !== undefined || this.lastWait !== undefined) return false;
+    if (this.#awaiters !== undefined || this.#callbacks !== undefined) return false;
+    delist(this);
+    this.#state = "scheduled";
+    return true;
   }
 
   #schedule(entry: DoneCallback): void {
@@ -466,7 +512,10 @@ const taskWait: WaitKind = {
     (wait.target as Task<unknown>).forget(wait);
   },
   pass(wait, error) {
-    return (wait.target as Task<unknown>).request(error);
+    const task = wait.target as Task<unknown>;
+    if (!passing.has(task)) return task.request(error);
+    wait.abandon(error);
+    return true;
   },
   awaited: (wait) => [wait.target as Task<unknown>],
 };
@@ -551,7 +600,11 @@ export function makeTask<T>(work: Work<T>, options?: TaskOptions, clock?: Clock)
 /** Gives a task its first step. @internal */
 export function launch<T>(task: Task<T>, work: Work<T>, eager: boolean): void {
   if (eager) {
-    runInScope(task.scope, () => task.start(work), undefined);
+    // A context of its own: what the work enters there does not reach the caller's.
+    new EnterPoint().runInAsyncScope(() => {
+      enterScope(task.scope);
+      task.start(work);
+    });
     return;
   }
   // A promise's reaction keeps the context of here, and its own context ends
