@@ -1,6 +1,6 @@
 // Items in the order in which they end.
 import { TimeoutError } from "./errors.ts";
-import { type Item, itemsOf, tasksFor } from "./item.ts";
+import { type Item, type ItemResult, itemsOf, tasksFor } from "./item.ts";
 import { currentClock, currentScope } from "./scope.ts";
 import type { Task, TaskWatcher } from "./task.ts";
 import { refusal, suspend, type Wait, type WaitKind, type WaitOptions } from "./wait.ts";
@@ -149,16 +149,16 @@ function timeUp(): TimeoutError {
  * assert.deepEqual(order, ["fast", "slow"]);
  * ```
  */
-export function asCompleted<T>(
-  items: Iterable<Item<T>>,
+export function asCompleted<I extends Item<unknown>>(
+  items: Iterable<I>,
   options: AsCompletedOptions = {},
-): Completions<T> {
+): Completions<ItemResult<I>> {
   const { timeoutMs = Infinity } = options;
   if (typeof timeoutMs !== "number" || Number.isNaN(timeoutMs)) {
     throw new RangeError(
       `Cannot iterate: timeoutMs must be a number, current value is ${String(timeoutMs)}`,
     );
   }
-  const tasks = tasksFor(itemsOf("iterate", items)) as Task<T>[];
+  const tasks = tasksFor(itemsOf("iterate", items)) as Task<ItemResult<I>>[];
   return new Completions(tasks, timeoutMs, options);
 }

@@ -3,7 +3,7 @@ import type { CancelledError } from "./errors.ts";
 import { type Item, type ItemResult, itemsOf, tasksFor } from "./item.ts";
 import { currentScope } from "./scope.ts";
 import { withSignal } from "./stretch.ts";
-import type { Task, TaskWatcher } from "./task.ts";
+import { isPassing, type Task, type TaskWatcher } from "./task.ts";
 import { suspend, takeOutstanding, type Wait, type WaitKind, type WaitOptions } from "./wait.ts";
 
 /** Options of `gather`. */
@@ -64,7 +64,11 @@ class Gathering implements TaskWatcher {
   cancel(error: CancelledError): boolean {
     if (this.#left.size === 0) return false;
     this.#asked = error;
-    for (const task of this.#left) task.request(error);
+    for (const task of this.#left) {
+      // One that waits for whoever waits here: the request has come round.
+      if (isPassing(task)) this.wait.abandon(error);
+      else task.request(error);
+    }
     return true;
   }
 
@@ -127,14 +131,14 @@ export function gather<const I extends readonly Item<unknown>[]>(
   items: I,
   options: GatherOptions & { readonly returnExceptions: boolean },
 ): Promise<GatherOutcomes<I>>;
-export function gather<T>(
-  items: Iterable<Item<T>>,
+export function gather<I extends Item<unknown>>(
+  items: Iterable<I>,
   options?: GatherOptions & { readonly returnExceptions?: false | undefined },
-): Promise<T[]>;
-export function gather<T>(
-  items: Iterable<Item<T>>,
+): Promise<ItemResult<I>[]>;
+export function gather<I extends Item<unknown>>(
+  items: Iterable<I>,
   options: GatherOptions & { readonly returnExceptions: boolean },
-): Promise<(T | Error)[]>;
+): Promise<(ItemResult<I> | Error)[]>;
 export function gather(
   items: Iterable<Item<unknown>>,
   options?: GatherOptions,

@@ -1,3 +1,4 @@
+import { readFile } from "node:fs/promises";
 import { expect, test } from "vitest";
 import { checkpoint, now, sleep, sleepForever } from "../task/sleep.ts";
 import { allTasks } from "../task/live.ts";
@@ -87,6 +88,23 @@ test("runVirtual waits for checkpoints that take a turn of the event loop", asyn
     await sleep(1);
     expect(await spinning).toBe(0);
     expect(turns).toBeGreaterThan(0);
+  });
+});
+
+test("runVirtual waits for a file and for immediates of others before it moves on", async () => {
+  await runVirtual(async () => {
+    const timer = createTask(async () => {
+      await sleep(5);
+      return "timer";
+    });
+    const order: string[] = [];
+    timer.addDoneCallback(() => order.push("timer"));
+    await readFile(new URL(import.meta.url));
+    order.push("file");
+    for (let n = 0; n < 10; n++) await new Promise((resolve) => setImmediate(resolve));
+    order.push("immediates");
+    await timer;
+    expect(order).toEqual(["file", "immediates", "timer"]);
   });
 });
 

@@ -6,7 +6,7 @@
 // timers do, runs the second sleep of a loop in the wrong order or not at all.
 import { AsyncResource } from "node:async_hooks";
 import type { Clock } from "../task/clock.ts";
-import { nextTurn, turnsAwaited } from "../task/clock.ts";
+import { nextTurn, systemClock, turnsAwaited } from "../task/clock.ts";
 import { CancelledError } from "../task/errors.ts";
 import { allTasks } from "../task/live.ts";
 import { runInScope } from "../task/scope.ts";
@@ -177,13 +177,30 @@ export class VirtualClock implements Clock {
 const quietTurns = 2;
 // A loop of checkpoints is never quiet.
 const longestSettle = 200;
+// A file that is being read comes to an end; it is the machine's time that passes.
+const longestRequestMs = 2_000;
 
 async function settled(): Promise<void> {
+  const began = systemClock.now();
   let quiet = 0;
-  for (let turn = 0; quiet < quietTurns && turn < longestSettle; turn++) {
+  for (let turn = 0; quiet < quietTurns && turn < longestSettle;) {
     await new Promise<void>(nextTurn);
-    quiet = turnsAwaited() > 0 ? 0 : quiet + 1;
+    const { requests, immediates } = activity();
+    if (requests && systemClock.now() - began < longestRequestMs) continue;
+    turn++;
+    quiet = immediates || turnsAwaited() > 0 ? 0 : quiet + 1;
   }
+}
+
+/** What the machine is about to call back: requests (a file, a look-up), and other people's immediates. */
+function activity(): { requests: boolean; immediates: boolean } {
+  let requests = false;
+  let immediates = false;
+  for (const name of process.getActiveResourcesInfo()) {
+    if (name === "Immediate") immediates = true;
+    else if (name.includes("Req")) requests = true;
+  }
+  return { requests, immediates };
 }
 
 /**
@@ -191,8 +208,8 @@ async function settled(): Promise<void> {
  * wake-up whenever nothing is ready to run. Tasks that are left at the end are
  * cancelled and waited for.
  *
- * The time is virtual, the machine is not: a file or a socket that `work` waits
- * for is not known to the clock, which goes on meanwhile.
+ * The time is virtual, the machine is not: a file that is being read is waited
+ * for, a socket or a child process is not known to the clock, which goes on meanwhile.
  *
  * @returns what `work` returned
  * @throws {Error} If nothing is ready, no wake-up is left and `work` has not
@@ -229,7 +246,7 @@ export async function runVirtual<T>(
   runInScope(undefined, () => launch(task, main, false), undefined);
   await clock.settle();
   while (!task.done()) {
-    if (await clock.next()) continue;
+    if ((await clock.next()) || task.done()) continue;
     const stuck = stuckError(clock);
     await endAll(clock);
     throw stuck;
