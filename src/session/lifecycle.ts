@@ -357,7 +357,7 @@ export function handlerEnded(d: Dispatcher, session: LiveSession, task: Task<unk
 function returned(d: Dispatcher, session: LiveSession, value: unknown): void {
   const envelope = session.inHand;
   if (envelope !== undefined) d.handled(session, envelope, value);
-  endSession(d, session, session.endReason ?? "returned");
+  endSession(d, session, session.has(END_ASKED) ? "ended" : "returned");
 }
 
 function changeToFailed(d: Dispatcher, session: LiveSession, error: unknown): void {

@@ -92,7 +92,11 @@ export function next(d: Dispatcher, session: LiveSession): Result | Promise<Resu
     const refused = refusal(currentScope(), undefined);
     if (refused !== undefined) return Promise.reject(refused as Error);
   }
-  if (session.inHand !== undefined) d.handled(session, session.inHand, undefined);
+  // One that goes on after it was told to stop has not finished with its message,
+  // as far as anybody can tell: what becomes of it is the end's to say.
+  if (session.inHand !== undefined && session.endReason === undefined) {
+    d.handled(session, session.inHand, undefined);
+  }
   if (session.endReason !== undefined) return afterEnd(session);
   if (session.has(END_ASKED | LEAVING)) {
     d.end(session, session.has(END_ASKED) ? "ended" : "moved");
