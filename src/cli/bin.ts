@@ -4,6 +4,8 @@
 const [major = 0, minor = 0] = process.versions.node.split(".").map(Number);
 
 if (major > 22 || (major === 22 && minor >= 13)) {
+  // With nobody to read what goes wrong there is nobody to tell.
+  process.stderr.on("error", () => {});
   const { main } = await import("./main.ts");
   process.exit(await main(process.argv.slice(2)));
 } else {

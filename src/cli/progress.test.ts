@@ -7,7 +7,7 @@ test("progressText says how far a file of known size has been read and how long 
   const before: Progress = { bytes: 0, totalBytes: 4e6, done: 0, noun: "lines", live: 0 };
   const now: Progress = { bytes: 1e6, totalBytes: 4e6, done: 12_345, noun: "lines", live: 1_000 };
   expect(progressText({ at: 0, progress: before }, { at: 2_000, progress: now })).toBe(
-    "1.0 MB of 4.0 MB (25 %)  12,345 lines  6,173/s  1,000 live  6.0 s left",
+    "1.0 of 4.0 MB  25 %  12,345 lines  6,173/s  1,000 live  6.0 s left",
   );
 });
 

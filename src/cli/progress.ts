@@ -1,6 +1,6 @@
 // The line that is drawn over and over while a run goes on, on a terminal only.
 import type { Clock } from "../task/clock.ts";
-import { bytes, count, duration } from "./words.ts";
+import { bytes, bytesOf, count, duration } from "./words.ts";
 
 /** How far a run has come. */
 export interface Progress {
@@ -79,12 +79,9 @@ export function progressText(before: Sight, now: Sight): string {
   const { bytes: read, totalBytes, done, noun, live } = now.progress;
   const seconds = Math.max(now.at - before.at, 1) / 1_000;
   const parts: string[] = [];
-  if (read !== undefined) {
-    parts.push(
-      totalBytes === undefined
-        ? bytes(read)
-        : `${bytes(read)} of ${bytes(totalBytes)} (${percent(read, totalBytes)})`,
-    );
+  if (read !== undefined && totalBytes === undefined) parts.push(bytes(read));
+  if (read !== undefined && totalBytes !== undefined) {
+    parts.push(bytesOf(read, totalBytes), percent(read, totalBytes));
   }
   parts.push(`${count(done)} ${noun}`);
   parts.push(`${count((done - before.progress.done) / seconds)}/s`);

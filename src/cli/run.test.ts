@@ -350,6 +350,15 @@ test("heddle run ends with 1 and names the handler when one ignores its cancella
   expect(stderr).toContain("  stopped by SIGTERM\n");
 });
 
+test("heddle run ends quietly when a module prints by itself and its reader goes away", async () => {
+  const module = bench.file(
+    "printing.mjs",
+    `export default { key: (n) => n % 10, message: (n) => console.log("x".repeat(100)) };`,
+  );
+  const line = `{ $HEDDLE run ${module} --input numbers.ndjson; echo "status $?" >&2; } | head -n 2`;
+  expect((await bench.shell(line)).stderr).toBe("status 0\n");
+});
+
 test("heddle run says why its input broke off, and ends with 1", async () => {
   const module = bench.file(
     "breaking.mjs",
@@ -385,6 +394,11 @@ bench.file(
   "export default { key: () => 1, message() {}, output() {}, sink: {} };",
 );
 bench.file("own-output.mjs", "export default { key: () => 1, message() {}, output() {} };");
+bench.file(
+  "defined.mjs",
+  `import { defineSessions } from ${JSON.stringify(new URL("../../dist/doors/session.js", import.meta.url).href)};
+  export default defineSessions({ key: () => 1, message() {}, idleMs: -1 });`,
+);
 linkSync(bench.path(good), bench.path("good-too.ndjson"));
 
 const how = "write export default defineSessions({ key, session or message, … })";

@@ -163,6 +163,8 @@ class Run {
     this.#sayWhereInputComesFrom();
     const startedAt = systemClock.now();
     process.on("SIGINT", this.#onSignal).on("SIGTERM", this.#onSignal);
+    // A module may print by itself, and its reader may go just the same.
+    process.stdout.on("error", this.#broken);
     this.#progress?.start();
     let failure: unknown;
     let report: DrainReport;

@@ -9,12 +9,26 @@ const units = ["bytes", "KB", "MB", "GB", "TB"];
 
 /** `144.7 MB`, in powers of 1,000 */
 export function bytes(value: number): string {
+  const unit = unitOf(value);
+  return `${inUnit(value, unit)} ${units[unit]}`;
+}
+
+/** `3.2 of 144.7 MB` */
+export function bytesOf(part: number, whole: number): string {
+  return `${inUnit(part, unitOf(whole))} of ${bytes(whole)}`;
+}
+
+function unitOf(value: number): number {
   let unit = 0;
   while (value >= 999.95 && unit < units.length - 1) {
     value /= 1_000;
     unit += 1;
   }
-  return `${unit === 0 ? value : value.toFixed(1)} ${units[unit]}`;
+  return unit;
+}
+
+function inUnit(value: number, unit: number): string {
+  return unit === 0 ? String(value) : (value / 1_000 ** unit).toFixed(1);
 }
 
 /** `0.4 s`, `2 min 5 s`, `1 h 3 min` */

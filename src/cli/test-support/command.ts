@@ -88,17 +88,16 @@ export class Running {
   }
 
   /** Resolves when `text` has been written, to standard output or standard error. */
-  async says(text: string): Promise<void> {
-    const said = new Promise<void>((resolve) => {
+  says(text: string): Promise<void> {
+    return new Promise((resolve, reject) => {
       this.#watch = () => {
         if (this.#stdout.includes(text) || this.#stderr.includes(text)) resolve();
       };
       this.#watch();
+      this.ended.then(({ stdout, stderr }) => {
+        // Too late when it was said in time.
+        reject(new Error(`It ended without saying "${text}":\n${stdout}${stderr}`));
+      }, reject);
     });
-    const ended = this.ended.then(({ stdout, stderr }) => {
-      if (stdout.includes(text) || stderr.includes(text)) return;
-      throw new Error(`It ended without saying "${text}":\n${stdout}${stderr}`);
-    });
-    await Promise.race([said, ended]);
   }
 }
