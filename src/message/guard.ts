@@ -2,7 +2,7 @@
 // users'), and the router's promises rest on what they promise: a delivery is
 // settled once, nothing comes that was not asked for, nothing comes after the
 // end. What breaks this is named here, where it happens, and not three floors up.
-import type { DeadLetter, Delivery, DeliveryInfo, Key, Outcome } from "./delivery.ts";
+import type { DeadLetter, Delivery, Key, Outcome } from "./delivery.ts";
 import type {
   Capabilities,
   Partition,
@@ -36,18 +36,6 @@ export function guardSource<M>(source: Source<M>, options: GuardOptions = {}): S
 
 function warn(error: Error): void {
   process.emitWarning(error.message, { type: "HeddleSourceWarning" });
-}
-
-/** The plain fields of a delivery, for a letter or a log: what a source hands over may be getters only. */
-export function deliveryInfo(delivery: DeliveryInfo): DeliveryInfo {
-  return {
-    id: delivery.id,
-    attempt: delivery.attempt,
-    partition: delivery.partition,
-    headers: delivery.headers,
-    idempotencyKey: delivery.idempotencyKey,
-    redelivered: delivery.redelivered,
-  };
 }
 
 class GuardedSource<M> implements Source<M> {

@@ -179,7 +179,7 @@ test("linesSource reads a stream once, and a file again", async () => {
 
 test("linesSource reads a named pipe and closes it while its writer is quiet", async () => {
   const path = join(folder, "pipe");
-  await exitOf(spawn("mkfifo", [path]));
+  await exitOf(spawn("sh", ["-c", `mkfifo "${path}"`]));
   const writer = spawn("sh", ["-c", `exec 3>"${path}"; echo 1 >&3; echo 2 >&3; read wait`], {
     stdio: ["pipe", "ignore", "ignore"],
   });
