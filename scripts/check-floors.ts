@@ -19,7 +19,9 @@ const floors: Readonly<Record<string, readonly string[]>> = {
   "inspect/ui": ["inspect/wire"],
   otel: ["watch", "task"],
   testing: ["message", "session", "sync", "task", "watch", "broker/memory"],
-  cli: ["inspect", "session", "watch", "message", "task"],
+  cli: ["inspect", "session", "watch", "message", "task", "cli/demo"],
+  // Programs as users write them, with the queues and locks that the command itself has no need of.
+  "cli/demo": ["cli", "session", "sync", "task"],
   doors: ["*"],
 };
 
