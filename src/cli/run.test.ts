@@ -547,6 +547,18 @@ test("heddle run does not write over a file that is redirected to its standard i
   expect(status).toBe(2);
 });
 
+test("heddle demo --broken runs until it is stopped, and ends with its reader", async () => {
+  const running = bench.start(["demo", "--broken"]);
+  await running.says("is end");
+  running.child.kill("SIGINT");
+  const { status, stdout } = await running.ended;
+  expect(stdout).toMatch(/^consumer recv /m);
+  expect(stdout).toMatch(/^recv unid \[[0-9a-f]{32}\] is start$/m);
+  expect(status).toBe(0);
+  const line = `{ $HEDDLE demo --broken; echo "status $?" >&2; } | head -n 2`;
+  expect((await bench.shell(line)).stderr).toBe("status 0\n");
+});
+
 test("heddle prints its version and its help on standard output", async () => {
   const version = await bench.run(["--version"]);
   expect(version.stdout).toMatch(/^\d+\.\d+\.\d+.*\n$/);

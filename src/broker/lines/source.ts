@@ -262,7 +262,9 @@ class LinesConnection<M> implements SourceConnection {
         // What JSON gives is what the module's author says it is; `schema` checks.
         return new LineDelivery(JSON.parse(line) as M, number, name, undefined);
       } catch (error) {
-        return this.#refuse(unsliced(line), number, `not JSON (${messageOf(error)})`, error);
+        // JSON.parse counts lines as well, and has seen only one.
+        const why = messageOf(error).replace(/ \(line 1 column \d+\)$/, "");
+        return this.#refuse(unsliced(line), number, `not JSON (${why})`, error);
       }
     }
     try {
