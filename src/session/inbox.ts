@@ -94,12 +94,12 @@ export class Inbox {
     return envelope;
   }
 
-  /** Puts one back before all others. */
-  unshift(envelope: Envelope): void {
+  /** Puts one back before all others; it takes no place, and so gives none when it is taken. */
+  putBack(envelope: Envelope): void {
+    envelope.flags &= ~INSIDE;
     envelope.next = this.head;
     this.head = envelope;
     this.#tail ??= envelope;
-    envelope.flags |= INSIDE;
     if ((envelope.flags & MARK) === 0) this.length++;
   }
 

@@ -92,7 +92,7 @@ function openSlowly(d: Dispatcher, session: LiveSession, saving: unknown, making
     }
     const error = failureOf(task);
     if (error !== undefined) couldNotOpen(d, session, error);
-    else if (session.head === undefined && session.inHand === undefined) notStarted(d, session);
+    else if (session.head === undefined) notStarted(d, session);
     else {
       opened(d, session, session.has(RESUMED) ? session : undefined);
       if (session.endReason === undefined) d.queueUp(session);
@@ -113,11 +113,9 @@ function opened(d: Dispatcher, session: LiveSession, saved: unknown): boolean {
 /** Its state could not be made: as if its first message had failed. */
 function couldNotOpen(d: Dispatcher, session: LiveSession, error: unknown): void {
   const cancellation = cancellationOf(error, undefined);
-  if (session.inHand === undefined) {
-    const first = session.head === undefined ? undefined : d.take(session);
-    if (session.endReason !== undefined) return;
-    session.inHand = first;
-  }
+  const first = d.take(session);
+  if (session.endReason !== undefined) return;
+  session.inHand = first;
   if (cancellation !== undefined)
     endSession(d, session, "cancelled", undefined, cancellation.reason);
   else failed(d, session, error);
@@ -143,6 +141,8 @@ export function failed(d: Dispatcher, session: LiveSession, error: unknown): voi
     endSession(d, session, "failed", error);
     return;
   }
+  // It was to be handed over again, and its handler failed before it asked for it.
+  if (session.has(AGAIN)) envelope.tries++;
   remember(d, envelope, error);
   const pause = pauseBeforeRetry(d, envelope, error);
   if (pause === undefined) {
@@ -189,14 +189,27 @@ export function retryNow(d: Dispatcher, session: LiveSession): void {
   const extra = session.needExtra();
   extra.cancelRetry?.();
   extra.cancelRetry = undefined;
-  session.status = session.has(STARTED) ? "ready" : "opening";
+  session.status = "ready";
+  if (!session.has(STARTED)) {
+    // It is its state that could not be made: the message goes back to where it
+    // is judged, and taken, like any first one.
+    session.status = "opening";
+    session.bits &= ~(AGAIN | BEGUN);
+    if (session.inHand !== undefined) session.putBack(session.inHand);
+    session.inHand = undefined;
+  }
   d.queueAgain(session);
 }
 
 function exhausted(d: Dispatcher, session: LiveSession, envelope: Envelope, error: unknown): void {
   const { onExhausted } = d.settings;
   d.leavePermit(session);
-  if (onExhausted === "park" && d.state === "open" && !session.has(LEAVING)) {
+  if (onExhausted === "park" && session.has(LEAVING)) {
+    // Whoever gets the partition parks it.
+    endSession(d, session, "moved");
+    return;
+  }
+  if (onExhausted === "park" && d.state === "open") {
     park(d, session);
     return;
   }
