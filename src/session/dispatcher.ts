@@ -116,6 +116,8 @@ export class Dispatcher {
   batchPoint: EnterPoint;
   /** Message style: a handler has given a promise once, so each session gets a context of its own */
   asynchronous = false;
+  /** Making a state takes its time: it is done in a task, which can be cancelled */
+  asynchronousState = false;
 
   readonly #ready = new ReadyLine();
   /** Keys that wait for a place among maxLive, first come first served */
@@ -148,6 +150,7 @@ export class Dispatcher {
     this.eventTime = settings.time === undefined ? undefined : new EventTime(this);
     this.#validation = settings.schema === undefined ? undefined : new Validation(settings.schema);
     this.asynchronous = isAsyncFunction(settings.message) || isAsyncFunction(settings.output);
+    this.asynchronousState = isAsyncFunction(settings.state);
   }
 
   // Time, in whole milliseconds since the router was made, read once a burst.

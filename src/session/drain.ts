@@ -8,6 +8,7 @@ import { OVERDUE, type LiveSession } from "./session.ts";
 
 /** @internal */
 export async function drain(d: Dispatcher, deadlineMs: number): Promise<DrainReport> {
+  const begun = d.settings.clock.now();
   const before = { deadLettered: d.ledger.deadLettered, released: d.ledger.released };
   d.state = "draining";
   const endedByThemselves = d.sourcesSeen > 0 && d.sourcesEnded === d.sourcesSeen;
@@ -24,7 +25,8 @@ export async function drain(d: Dispatcher, deadlineMs: number): Promise<DrainRep
   d.refuseSenders();
   const ignored = [...d.sessions.values()].filter((session) => session.has(OVERDUE));
   // A source that does not close is not waited for longer than a handler that does not stop.
-  await until(d, () => d.feeds.size === 0, isFinite(deadlineMs) ? d.settings.graceMs : Infinity);
+  const left = begun + deadlineMs + d.settings.graceMs - d.settings.clock.now();
+  await until(d, () => d.feeds.size === 0, Math.max(0, left));
   if (d.feeds.size === 0) await closing;
   d.state = "closed";
   d.idle.tidy();

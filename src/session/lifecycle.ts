@@ -55,8 +55,14 @@ function judged(d: Dispatcher, session: LiveSession, saved: unknown): boolean {
     notStarted(d, session);
     return false;
   }
+  if (d.asynchronousState) {
+    openSlowly(d, session, saved);
+    return false;
+  }
   const made = makeState(d, session, saved);
   if (isThenable(made)) {
+    // This once its waits are nobody's, and cannot be cancelled.
+    d.asynchronousState = true;
     openSlowly(d, session, saved, made);
     return false;
   }

@@ -171,8 +171,9 @@ test.for(styles)(
       attempts: 4,
       retryDelayMs: () => 0,
       onExhausted: "deadLetter",
-      work: (_message, session) =>
-        attempts.push([session.delivery?.attempt, session.delivery?.redelivered]) && undefined,
+      work(_message, session) {
+        attempts.push([session.delivery?.attempt, session.delivery?.redelivered]);
+      },
     });
     const source = memorySourceOf([{ message: m("a1", { fails: 9 }), attempt: 3 }], {
       keepOpen: true,
@@ -195,7 +196,7 @@ test.for(styles)(
     await rig.clock.advance(110);
     const [letter] = rig.router.letters();
     expect(letter).toMatchObject({ key: "a", reason: "exhausted", attempts: 12, at: 1_000_110 });
-    expect((letter?.error as Error).message).toBe("a1 failed");
+    expect(letter?.error).toEqual(new Error("a1 failed"));
     expect(letter?.history.map(({ attempt, at }) => [attempt, at - 1_000_000])).toEqual(
       Array.from({ length: 10 }, (_, n) => [n + 3, (n + 2) * 10]),
     );
@@ -230,7 +231,6 @@ test.for(styles)("SessionRouter fails a handler that throws undefined (%s)", asy
     attempts: 1,
     onExhausted: "deadLetter",
     work(message) {
-      // oxlint-disable-next-line no-throw-literal, typescript/only-throw-error -- that is the case
       if (message.name === "a1") throw undefined;
     },
   });
@@ -261,7 +261,9 @@ test.for(styles)(
           if (fails) throw new Error("no state");
           return "state";
         },
-        work: (_message, session) => rig.log.push(`with ${String(session.state)}`) && undefined,
+        work(_message, session) {
+          rig.log.push(`with ${String(session.state)}`);
+        },
       });
       await rig.consume([m("a1")]);
       expect(rig.began).toEqual([]);
