@@ -141,9 +141,8 @@ export class Feed implements SourceHost {
       if (delivery.invalid !== undefined) throw delivery.invalid;
       key = this.#d.keyOf(message, delivery);
       const envelope = this.#d.envelope(message);
-      envelope.feed = this;
-      envelope.delivery = delivery;
-      envelope.tries = Math.max(0, delivery.attempt - 1);
+      envelope.from(this, delivery);
+      if (delivery.attempt > 1) envelope.tries = delivery.attempt - 1;
       this.#checkPartition(key, delivery);
       if (this.#d.eventTime === undefined) this.#d.admit(key, envelope, "held");
       else {
@@ -169,16 +168,14 @@ export class Feed implements SourceHost {
 
   #bury(delivery: Delivery, key: Key | undefined, error: unknown): void {
     const envelope = new Envelope(delivery.message, 0, this.#d.time());
-    envelope.feed = this;
-    envelope.delivery = delivery;
+    envelope.from(this, delivery);
     this.#d.bury(envelope, key, "invalid", error);
   }
 
   aborted(delivery: Delivery): void {
     this.#unsettled++;
     const envelope = new Envelope(delivery.message, 0, this.#d.time());
-    envelope.feed = this;
-    envelope.delivery = delivery;
+    envelope.from(this, delivery);
     let key: Key | undefined;
     try {
       key = this.#d.keyOf(delivery.message, delivery);
@@ -368,6 +365,7 @@ export function consume(
     const feed = new Feed(d, source, wait);
     wait.target = feed;
     d.feeds.add(feed);
+    d.watch();
     d.sourcesSeen++;
     void feed.open();
     return wait.promise;

@@ -24,6 +24,9 @@ import {
   BEHIND,
   ENDS,
   Envelope,
+  ONE_TRY,
+  SPECIAL,
+  UNADMITTED,
   HELD,
   IDLE_MARK,
   INSIDE,
@@ -127,6 +130,13 @@ export class Dispatcher {
   /** Sessions whose next waiting send could not be admitted because of maxHeld */
   readonly #admissionsDue = new Set<LiveSession>();
   readonly #root: EnterPoint;
+  // What every message asks for, out of the settings.
+  readonly #starts: Settings["starts"];
+  readonly #ends: Settings["ends"];
+  readonly #startFlags: number;
+  readonly #inboxSize: number;
+  readonly #maxHeld: number;
+  readonly #plain: boolean;
   readonly #validation: Validation | undefined;
   readonly #warned = new Set<string>();
   #batchScheduled = false;
@@ -147,6 +157,16 @@ export class Dispatcher {
     this.#root = new EnterPoint();
     this.batchScope = new Scope(undefined, undefined, settings.clock, undefined, around?.root);
     this.batchPoint = this.pointIn(this.batchScope);
+    this.#starts = settings.starts;
+    this.#ends = settings.ends;
+    // Whether a start message is a duplicate matters only where it makes a difference.
+    this.#startFlags = settings.duplicateStart === "deliver" ? MAY_START : MAY_START | STARTS;
+    this.#inboxSize = settings.inboxSize;
+    this.#maxHeld = settings.maxHeld;
+    this.#plain =
+      settings.schema === undefined &&
+      settings.time === undefined &&
+      settings.interrupts === undefined;
     this.eventTime = settings.time === undefined ? undefined : new EventTime(this);
     this.#validation = settings.schema === undefined ? undefined : new Validation(settings.schema);
     this.asynchronous = isAsyncFunction(settings.message) || isAsyncFunction(settings.output);
@@ -181,6 +201,7 @@ export class Dispatcher {
   readonly #forgetTime = (): void => {
     this.#lookAgain();
     this.#timeKnown = false;
+    if (this.live === 0) this.idle.tidy();
   };
 
   // Contexts.
@@ -209,18 +230,50 @@ export class Dispatcher {
 
   trySend(message: unknown): boolean {
     if (this.state !== "open") return false;
-    if (this.#validation !== undefined) message = this.#validation.now(message);
+    if (!this.#plain) return this.#trySendOther(message);
     const key = this.keyOf(message, undefined);
-    const envelope = this.envelope(message);
-    if (this.ledger.held >= this.settings.maxHeld || this.#roomLine.size > 0) {
+    const flags = this.#flagsOf(message);
+    const session = this.sessions.get(key);
+    const { ledger } = this;
+    // The way of nearly every message: a live session with room in its inbox.
+    if (
+      session !== undefined &&
+      session.border === undefined &&
+      session.length < this.#inboxSize &&
+      session.status !== "waiting" &&
+      session.status !== "parked" &&
+      ledger.held < this.#maxHeld &&
+      this.#roomLine.size === 0
+    ) {
+      ledger.held++;
+      session.append(new Envelope(message, flags | HELD | INSIDE, this.time()));
+      if (session.status === "quiet") this.wake(session);
+      return true;
+    }
+    return this.#tryAdmit(key, new Envelope(message, flags, this.time()));
+  }
+
+  #tryAdmit(key: Key, envelope: Envelope): boolean {
+    if (this.ledger.held >= this.#maxHeld || this.#roomLine.size > 0) {
       this.unblock();
       return false;
     }
-    if (this.eventTime !== undefined) {
-      this.eventTime.hold(key, envelope, "", this.timeOf(message));
-      return true;
-    }
     return this.admit(key, envelope, "never") === "accepted";
+  }
+
+  /** With a schema, event time or interruptions. */
+  #trySendOther(given: unknown): boolean {
+    const message = this.#validation === undefined ? given : this.#validation.now(given);
+    const key = this.keyOf(message, undefined);
+    const envelope = this.envelope(message);
+    if (this.eventTime === undefined) return this.#tryAdmit(key, envelope);
+    const time = this.timeOf(message);
+    if (this.ledger.held >= this.#maxHeld || this.#roomLine.size > 0) {
+      this.unblock();
+      return false;
+    }
+    this.eventTime.hold(key, envelope, "", time);
+    return true;
   }
 
   send(message: unknown, options?: WaitOptions): Promise<void> {
@@ -290,6 +343,7 @@ export class Dispatcher {
         const wait = suspend<void>(sendWait, this, scope, options, envelope);
         envelope.needExtra().sender = wait;
         this.#roomLine.add(wait);
+        this.watch();
         this.#keys.set(envelope, { key, time });
         this.unblock();
         return wait.promise;
@@ -356,12 +410,14 @@ export class Dispatcher {
 
   /** What is known of a message before it has a place. */
   envelope(message: unknown): Envelope {
-    const { starts, ends } = this.settings;
-    let flags = 0;
-    if (starts === undefined) flags = MAY_START;
-    else if (starts(message)) flags = MAY_START | STARTS;
-    if (ends !== undefined && ends(message)) flags |= ENDS;
-    return new Envelope(message, flags, this.time());
+    return new Envelope(message, this.#flagsOf(message), this.time());
+  }
+
+  #flagsOf(message: unknown): number {
+    let flags = MAY_START;
+    if (this.#starts !== undefined) flags = this.#starts(message) ? this.#startFlags : 0;
+    if (this.#ends !== undefined && this.#ends(message)) flags |= ENDS;
+    return flags;
   }
 
   keyOf(message: unknown, delivery: Delivery | undefined): Key {
@@ -467,7 +523,10 @@ export class Dispatcher {
   ): "accepted" | "waits" | "refused" {
     if (patience === "never") return "refused";
     session.push(envelope, false);
-    if (patience === "line") return "waits";
+    if (patience === "line") {
+      envelope.flags |= UNADMITTED;
+      return "waits";
+    }
     this.#accept(envelope);
     return "accepted";
   }
@@ -481,7 +540,10 @@ export class Dispatcher {
     if (overflow === "wait") {
       if (patience === "never") return "refused";
       session.push(envelope, false);
-      if (patience === "line") return "waits";
+      if (patience === "line") {
+        envelope.flags |= UNADMITTED;
+        return "waits";
+      }
       this.#accept(envelope);
       return "accepted";
     }
@@ -518,7 +580,7 @@ export class Dispatcher {
     if (session.endReason !== undefined || !interrupts?.(envelope.message, session)) return;
     for (const queued of [...session]) {
       if (queued === envelope || (queued.flags & (ENDS | MARK)) !== 0) continue;
-      if (queued.extra?.sender !== undefined) continue;
+      if ((queued.flags & UNADMITTED) !== 0) continue;
       session.remove(queued);
       this.ledger.done(queued, "interrupted", undefined, session.key);
       this.#left(session, queued);
@@ -587,7 +649,6 @@ export class Dispatcher {
       this.#batchScheduled = true;
       nextTurn(this.#runBatch);
     }
-    if (this.live === 0) this.idle.tidy();
   };
 
   readonly #batch = (): void => {
@@ -632,7 +693,7 @@ export class Dispatcher {
         endSession(this, session, (envelope.flags & IDLE_MARK) !== 0 ? "idle" : "sourceEnded");
         return undefined;
       }
-      if (envelope.extra?.sender !== undefined && (envelope.flags & HELD) === 0) {
+      if ((envelope.flags & UNADMITTED) !== 0) {
         // First in line and still not accepted: there is room for it now.
         this.#admitNow(envelope);
       }
@@ -648,7 +709,7 @@ export class Dispatcher {
       this.#left(session, envelope);
       if (!duplicate) {
         session.bits |= BEGUN;
-        envelope.tries++;
+        envelope.flags += ONE_TRY;
         return envelope;
       }
       this.ledger.bury(envelope, session.key, "duplicateStart");
@@ -664,9 +725,10 @@ export class Dispatcher {
   }
 
   #moveIn(session: LiveSession, next: Envelope): void {
-    if (next.extra?.sender !== undefined && (next.flags & HELD) === 0) {
+    if ((next.flags & UNADMITTED) !== 0) {
       if (this.ledger.held >= this.settings.maxHeld) {
         this.#admissionsDue.add(session);
+        this.watch();
         return;
       }
       this.#admitNow(next);
@@ -681,11 +743,22 @@ export class Dispatcher {
   #admitNow(envelope: Envelope): void {
     const sender = envelope.extra?.sender;
     if (envelope.extra !== undefined) envelope.extra.sender = undefined;
+    envelope.flags &= ~UNADMITTED;
     this.#accept(envelope);
     sender?.resolve(undefined);
   }
 
   // Room.
+
+  /** Whoever waits for something to leave the router has come or gone. */
+  watch(): void {
+    this.ledger.watched =
+      this.feeds.size > 0 ||
+      this.joiners.size > 0 ||
+      this.watchers.size > 0 ||
+      this.#admissionsDue.size > 0 ||
+      this.#roomLine.size > 0;
+  }
 
   readonly #released = (): void => {
     if (this.#admissionsDue.size > 0 || this.#roomLine.size > 0) this.#relieve();
@@ -695,6 +768,7 @@ export class Dispatcher {
       this.joiners.clear();
     }
     this.changed();
+    this.watch();
   };
 
   #relieve(): void {
@@ -735,6 +809,7 @@ export class Dispatcher {
     if (this.ledger.held === 0) return accepted;
     const wait = suspend<void>(joinWait, this, scope, options);
     this.joiners.add(wait);
+    this.watch();
     return wait.promise;
   }
 
@@ -778,7 +853,13 @@ export class Dispatcher {
     if (this.live > this.peakLive) this.peakLive = this.live;
     session.status = "opening";
     session.startTime = this.time();
-    // Its line had no inbox to be in until now.
+    if (session.border !== undefined) this.#moveAllIn(session);
+    this.#ready.push(session);
+    this.schedule();
+  }
+
+  /** Its line had no inbox to be in until now. */
+  #moveAllIn(session: LiveSession): void {
     let room = this.settings.inboxSize - 1;
     for (const envelope of session) if ((envelope.flags & INSIDE) !== 0) room--;
     while (session.border !== undefined && room-- >= 0) {
@@ -786,8 +867,6 @@ export class Dispatcher {
       this.#moveIn(session, next);
       if (session.border === next) break;
     }
-    this.#ready.push(session);
-    this.schedule();
   }
 
   leavePlace(session: LiveSession): void {
@@ -868,7 +947,7 @@ export class Dispatcher {
       if (!mark && may) return true;
       session.shift();
       if (mark) continue;
-      if (envelope.extra?.sender !== undefined) this.#admitNow(envelope);
+      if ((envelope.flags & UNADMITTED) !== 0) this.#admitNow(envelope);
       this.#left(session, envelope);
       this.tooLate(session.key, envelope);
     }
@@ -1011,7 +1090,7 @@ export class Dispatcher {
     }
     if (session.inHand !== undefined) {
       session.inHand.tries = 0;
-      if (session.inHand.extra !== undefined) session.inHand.extra.history = [];
+      if (session.inHand.extra !== undefined) session.inHand.extra.history = undefined;
     }
     retryNow(this, session);
     return true;
@@ -1032,9 +1111,9 @@ export class Dispatcher {
     for (const session of this.sessions.values()) {
       for (const envelope of [...session]) {
         const sender = envelope.extra?.sender;
-        if (sender === undefined || (envelope.flags & HELD) !== 0) continue;
+        if ((envelope.flags & UNADMITTED) === 0) continue;
         session.remove(envelope);
-        sender.reject(closed("send"));
+        sender?.reject(closed("send"));
       }
       if (session.status === "waiting" && session.head === undefined) this.#forget(session);
     }
@@ -1109,7 +1188,7 @@ export class Dispatcher {
 
   /** Accepts a message that was still waiting for room. */
   admitAll(session: LiveSession, envelope: Envelope): void {
-    if ((envelope.flags & HELD) === 0 && session.status !== "gone") this.#admitNow(envelope);
+    if ((envelope.flags & UNADMITTED) !== 0 && session.status !== "gone") this.#admitNow(envelope);
   }
 
   leavePermitUnlessRunning(session: LiveSession): void {

@@ -129,6 +129,7 @@ function until(d: Dispatcher, done: () => boolean, ms: number): Promise<void> {
       return;
     }
     d.watchers.add(look);
+    d.watch();
     if (ms < Infinity) cancelTimer = d.settings.clock.wakeAfter(ms, finish);
   });
 }

@@ -72,6 +72,7 @@ function allGone(d: Dispatcher, leaving: Set<LiveSession>, withinMs: number): Pr
       look();
     };
     d.watchers.add(look);
+    d.watch();
     look();
     if (leaving.size === 0) return;
     if (withinMs <= 0) stop();

@@ -30,25 +30,34 @@ export const INTERRUPTED = 128;
 /** It counts against maxHeld. @internal */
 export const HELD = 256;
 
-/** What only few messages have. @internal */
+/** It stands in the line without having been accepted: its sender waits for room. @internal */
+export const UNADMITTED = 512;
+/** The session may not simply take it: a mark, a possible duplicate, or not accepted yet. @internal */
+export const SPECIAL: number = MARK | STARTS | UNADMITTED;
+// The count of tries stands above the flags.
+const TRIES = 16;
+/** Added to the flags for each try. @internal */
+export const ONE_TRY: number = 1 << TRIES;
+
+/** What only some messages have. @internal */
 export interface Extra {
+  /** The source that it came from, until it is settled */
+  feed: Feed | undefined;
+  delivery: Delivery | undefined;
   /** Resolved with the handler's value: `call` waits for it */
   ticket: Wait<unknown> | undefined;
   /** The send that waits for room; not accepted as long as there is one */
   sender: Wait<void> | undefined;
-  history: FailedAttempt[];
+  history: FailedAttempt[] | undefined;
 }
 
-/** A message on its way. @internal */
+/** A message on its way. Made for every message, so it is small. @internal */
 export class Envelope {
   readonly message: unknown;
   flags: number;
   /** When it was accepted, in whole milliseconds since the router was made */
   at: number;
-  tries = 0;
   next: Envelope | undefined = undefined;
-  feed: Feed | undefined = undefined;
-  delivery: Delivery | undefined = undefined;
   extra: Extra | undefined = undefined;
 
   constructor(message: unknown, flags: number, at: number) {
@@ -57,29 +66,74 @@ export class Envelope {
     this.at = at;
   }
 
-  /** @internal */
+  get feed(): Feed | undefined {
+    return this.extra?.feed;
+  }
+
+  get delivery(): Delivery | undefined {
+    return this.extra?.delivery;
+  }
+
+  /** How often a handler was given it. */
+  get tries(): number {
+    return this.flags >>> TRIES;
+  }
+
+  set tries(tries: number) {
+    this.flags = (this.flags & (ONE_TRY - 1)) | (Math.min(tries, 0x7fff) << TRIES);
+  }
+
+  /** It came from a source. */
+  from(feed: Feed, delivery: Delivery): void {
+    const extra = this.needExtra();
+    extra.feed = feed;
+    extra.delivery = delivery;
+  }
+
   needExtra(): Extra {
-    return (this.extra ??= { ticket: undefined, sender: undefined, history: [] });
+    return (this.extra ??= {
+      feed: undefined,
+      delivery: undefined,
+      ticket: undefined,
+      sender: undefined,
+      history: undefined,
+    });
   }
 }
 
 /** @internal */
 export class Inbox {
   head: Envelope | undefined = undefined;
-  #tail: Envelope | undefined = undefined;
+  tail: Envelope | undefined = undefined;
   /** The first that has no place inside */
   border: Envelope | undefined = undefined;
   /** Everything in the line but marks */
   length = 0;
 
+  /** Puts a message last that has a place inside. */
+  append(envelope: Envelope): void {
+    if (this.tail === undefined) this.head = envelope;
+    else this.tail.next = envelope;
+    this.tail = envelope;
+    this.length++;
+  }
+
   /** Puts it last; `inside` says whether it has a place in the inbox. */
   push(envelope: Envelope, inside: boolean): void {
-    if (this.#tail === undefined) this.head = envelope;
-    else this.#tail.next = envelope;
-    this.#tail = envelope;
+    if (this.tail === undefined) this.head = envelope;
+    else this.tail.next = envelope;
+    this.tail = envelope;
     if ((envelope.flags & MARK) === 0) this.length++;
     if (inside) envelope.flags |= INSIDE;
     else this.border ??= envelope;
+  }
+
+  /** Takes the first, a message with nothing behind the border. */
+  dropHead(head: Envelope): void {
+    const next = head.next;
+    this.head = next;
+    if (next === undefined) this.tail = undefined;
+    this.length--;
   }
 
   /** Takes the first. */
@@ -87,7 +141,7 @@ export class Inbox {
     const envelope = this.head;
     if (envelope === undefined) return undefined;
     this.head = envelope.next;
-    if (this.head === undefined) this.#tail = undefined;
+    if (this.head === undefined) this.tail = undefined;
     envelope.next = undefined;
     if (this.border === envelope) this.border = this.head;
     if ((envelope.flags & MARK) === 0) this.length--;
@@ -99,7 +153,7 @@ export class Inbox {
     envelope.flags &= ~INSIDE;
     envelope.next = this.head;
     this.head = envelope;
-    this.#tail ??= envelope;
+    this.tail ??= envelope;
     if ((envelope.flags & MARK) === 0) this.length++;
   }
 
@@ -110,7 +164,7 @@ export class Inbox {
     while (before !== undefined && before.next !== envelope) before = before.next;
     if (before === undefined) return false;
     before.next = envelope.next;
-    if (this.#tail === envelope) this.#tail = before;
+    if (this.tail === envelope) this.tail = before;
     if (this.border === envelope) this.border = envelope.next;
     envelope.next = undefined;
     if ((envelope.flags & MARK) === 0) this.length--;
@@ -120,10 +174,10 @@ export class Inbox {
   /** Hands the whole line to another inbox, which is empty. */
   moveTo(other: Inbox): void {
     other.head = this.head;
-    other.#tail = this.#tail;
+    other.tail = this.tail;
     other.border = this.border;
     other.length = this.length;
-    this.head = this.#tail = this.border = undefined;
+    this.head = this.tail = this.border = undefined;
     this.length = 0;
   }
 

@@ -24,8 +24,10 @@ interface Mourned {
 /** @internal */
 export class Ledger {
   readonly #settings: Settings;
-  /** Called whenever something accepted has left the router */
+  /** Called when something accepted has left the router, while somebody waits for that (`watched`) */
   readonly #onRelease: () => void;
+  /** Somebody waits for room, for the end of a drain, for everything to be handled */
+  watched = false;
   /** Accepted and not yet settled */
   held = 0;
   handled = 0;
@@ -78,7 +80,18 @@ export class Ledger {
     if (((envelope.flags & HELD) !== 0) === held) return;
     envelope.flags ^= HELD;
     this.held += held ? 1 : -1;
-    if (!held) this.#onRelease();
+    if (!held) this.#released();
+  }
+
+  #released(): void {
+    if (this.watched) this.#onRelease();
+  }
+
+  /** A message that was sent, that is held, and that nobody waits for, is handled. */
+  handledPlain(): void {
+    this.handled++;
+    this.held--;
+    if (this.watched) this.#onRelease();
   }
 
   /** The handler has finished with it, or the user's policy has. */
@@ -88,11 +101,12 @@ export class Ledger {
     else this.interrupted++;
     this.leave(envelope);
     const extra = envelope.extra;
-    if (extra !== undefined && extra.ticket !== undefined) {
+    if (extra === undefined) return;
+    if (extra.ticket !== undefined) {
       if (how === "handled") extra.ticket.resolve(value);
       else extra.ticket.reject(new NotHandledError(key, how));
     }
-    if (envelope.feed !== undefined) this.settle(envelope, "done");
+    if (extra.feed !== undefined) this.settle(envelope, "done");
   }
 
   /** Counts it as handled without settling its delivery: `ack: "session"` does that later. */
@@ -165,14 +179,15 @@ export class Ledger {
     if ((envelope.flags & HELD) === 0) return;
     envelope.flags &= ~HELD;
     this.held--;
-    this.#onRelease();
+    this.#released();
   }
 
   /** Says to its source what became of it. */
   settle(envelope: Envelope, outcome: Outcome, letter?: DeadLetter): void {
-    const { feed, delivery } = envelope;
-    if (feed === undefined) return;
-    envelope.feed = undefined;
+    const extra = envelope.extra;
+    if (extra?.feed === undefined) return;
+    const { feed, delivery } = extra;
+    extra.feed = undefined;
     const partition = delivery?.partition ?? "";
     // Whoever has the partition now settles what it gives them.
     if (delivery === undefined || feed.lost(partition)) {
@@ -218,7 +233,7 @@ export class Ledger {
       if (!this.#mourned.delete(mourned)) return;
       this.leave(mourned.envelope);
       this.settle(mourned.envelope, "dead");
-      this.#onRelease();
+      this.#released();
     };
     const failed = (error: unknown): void => {
       if (!this.#mourned.has(mourned)) return;

@@ -171,7 +171,8 @@ export function failed(d: Dispatcher, session: LiveSession, error: unknown): voi
 }
 
 function remember(d: Dispatcher, envelope: Envelope, error: unknown): void {
-  const { history } = envelope.needExtra();
+  const extra = envelope.needExtra();
+  const history = (extra.history ??= []);
   history.push({ attempt: envelope.tries, error, at: d.settings.clock.now() });
   if (history.length > keptFailures) history.shift();
 }

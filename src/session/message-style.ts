@@ -9,9 +9,9 @@ import { enlist } from "../task/live.ts";
 import { isThenable, Task } from "../task/task.ts";
 import { Scope } from "../task/scope.ts";
 import type { Dispatcher } from "./dispatcher.ts";
-import { INTERRUPTED, type Envelope } from "./inbox.ts";
+import { ENDS, INTERRUPTED, ONE_TRY, SPECIAL, type Envelope } from "./inbox.ts";
 import { collectStray, endSession, failed, finishSession } from "./lifecycle.ts";
-import { AGAIN, END_ASKED, LEAVING, type LiveSession } from "./session.ts";
+import { AGAIN, BEGUN, END_ASKED, LEAVING, type LiveSession } from "./session.ts";
 
 // So many messages of one session are handled in a row before the next session
 // has its turn.
@@ -21,11 +21,10 @@ const messagesPerTurn = 32;
 export function step(d: Dispatcher, session: LiveSession): void {
   d.takePermit(session);
   session.status = "busy";
+  const go = d.asynchronous ? callInContext : call;
   for (let count = 0; count < messagesPerTurn; count++) {
     const envelope = nextInHand(d, session);
-    if (envelope === undefined) return;
-    if (!(d.asynchronous ? callInContext(d, session, envelope) : call(d, session, envelope)))
-      return;
+    if (envelope === undefined || !go(d, session, envelope)) return;
   }
   d.leavePermit(session);
   if (session.head !== undefined || session.has(AGAIN)) d.queueUp(session);
@@ -33,6 +32,19 @@ export function step(d: Dispatcher, session: LiveSession): void {
 }
 
 function nextInHand(d: Dispatcher, session: LiveSession): Envelope | undefined {
+  const head = session.head;
+  if (
+    head !== undefined &&
+    (head.flags & SPECIAL) === 0 &&
+    session.border === undefined &&
+    !session.has(AGAIN)
+  ) {
+    session.dropHead(head);
+    head.flags += ONE_TRY;
+    session.bits |= BEGUN;
+    session.inHand = head;
+    return head;
+  }
   if (session.has(AGAIN)) {
     const envelope = session.inHand as Envelope;
     session.bits &= ~AGAIN;
@@ -68,6 +80,22 @@ function call(d: Dispatcher, session: LiveSession, envelope: Envelope): boolean 
     return threw(d, session, envelope, error);
   }
   scope.owner = undefined;
+  if (
+    result === undefined &&
+    envelope.extra === undefined &&
+    session.inHand === envelope &&
+    session.handler === undefined &&
+    (session.bits & (END_ASKED | LEAVING)) === 0
+  ) {
+    // The way of nearly every message: sent, handled, and nobody to tell.
+    session.inHand = undefined;
+    session.handledCount++;
+    d.ledger.handledPlain();
+    if ((envelope.flags & ENDS) === 0) return true;
+    endSession(d, session, "ended");
+    d.leavePermit(session);
+    return false;
+  }
   if (result !== undefined && isThenable(result)) {
     switchOver(d, session, result);
     return false;

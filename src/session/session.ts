@@ -203,7 +203,7 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
   }
 
   createTask<T>(
-    work: (task: Task<T>) => Promise<T> | T,
+    work: (task: Task) => Promise<T> | T,
     options?: { readonly name?: string },
   ): Task<T> {
     return this.host.createChild(this, () => createTask(work, options));

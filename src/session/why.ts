@@ -105,7 +105,7 @@ function liveText(d: Dispatcher, session: LiveSession): string {
 }
 
 function failureText(session: LiveSession): string {
-  const failure = session.inHand?.extra?.history.at(-1);
+  const failure = session.inHand?.extra?.history?.at(-1);
   if (failure === undefined || !session.has(AGAIN)) return "its handler failed.";
   return `try ${failure.attempt} failed with ${String(failure.error)}`;
 }
