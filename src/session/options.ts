@@ -64,7 +64,7 @@ export interface Session<M = unknown, K extends Key = Key, S = unknown> extends 
    * for when the session ends.
    */
   createTask<T>(
-    work: (task: Task<T>) => Promise<T> | T,
+    work: (task: Task) => Promise<T> | T,
     options?: { readonly name?: string },
   ): Task<T>;
   /** Counts as activity until `promise` is settled; returns that promise. */

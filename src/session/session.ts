@@ -8,7 +8,7 @@
 import type { Key } from "../message/delivery.ts";
 import type { EnterPoint, Scope, TaskOwner } from "../task/scope.ts";
 import { createTask, type Task, type TaskKeeper } from "../task/task.ts";
-import type { Wait } from "../task/wait.ts";
+import { findBehind, type Wait } from "../task/wait.ts";
 import type { Feed } from "./consume.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import type { IdleList, Idler } from "./idle-list.ts";
@@ -97,6 +97,8 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
   point: EnterPoint | undefined = undefined;
   /** Loop style: the handler waits for its next message */
   waiter: Wait<IteratorResult<unknown, undefined>> | undefined = undefined;
+  /** Loop style: the wait that `waiter` is, each time */
+  receiver: Wait<IteratorResult<unknown, undefined>> | undefined = undefined;
   handledCount = 0;
   startTime = 0;
   ownIdleMs: number;
@@ -197,9 +199,13 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
     return this.extra?.fence;
   }
 
-  async receive(): Promise<unknown> {
-    const result = await this.next();
-    return result.done === true ? undefined : result.value;
+  receive(): Promise<unknown> {
+    const result = this.next();
+    if (!(result instanceof Promise)) return Promise.resolve(result.value);
+    const received = result.then(valueOf);
+    // So that `waitFor(session.receive(), 5)` withdraws the wait itself.
+    if (this.waiter !== undefined) findBehind(received, this.waiter);
+    return received;
   }
 
   createTask<T>(
@@ -268,6 +274,10 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
   taskEnded(task: Task<unknown>): void {
     this.host.taskEnded(this, task);
   }
+}
+
+function valueOf(result: IteratorResult<unknown, undefined>): unknown {
+  return result.value;
 }
 
 /** Whether a session that ended so was over; else it had to stop, or failed. @internal */

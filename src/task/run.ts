@@ -1,5 +1,6 @@
 // The program's root: its main task, the signals that end it, and the end of
 // all that was made under it.
+import { systemClock } from "./clock.ts";
 import { CancelledError, InvalidStateError } from "./errors.ts";
 import { kindOf } from "./item.ts";
 import { allTasks } from "./live.ts";
@@ -23,7 +24,7 @@ function statusOf(signal: NodeJS.Signals): number {
  * Runs `main` as the program's first task, and ends what was made under it.
  *
  * SIGINT and SIGTERM cancel `main`; a second one ends the process at once, with
- * the status 130 or 143. When `main` has ended, the tasks that are left of those made
+ * the status 130 or 143. `sleepForever()` in `main` keeps the process until then. When `main` has ended, the tasks that are left of those made
  * under it are cancelled and waited for; errors of theirs are reported as warnings.
  *
  * @returns what `main` returned. When a signal has ended it that is `undefined`, and the
@@ -63,7 +64,9 @@ export async function run<T>(main: Work<T>, options: RunOptions = {}): Promise<T
   const task = runInScope(scope, () => makeTask(main, { name: "main" }), undefined);
   const listening = signals === true ? (["SIGINT", "SIGTERM"] as const) : signals || [];
   const ending = new SignalEnd(task as Task<unknown>);
+  const alive = new KeepAlive(root);
   for (const signal of listening) process.on(signal, ending.onSignal);
+  process.on("beforeExit", alive.onIdle);
   try {
     const result = task.wait();
     result.catch(() => {});
@@ -74,7 +77,40 @@ export async function run<T>(main: Work<T>, options: RunOptions = {}): Promise<T
     return await result;
   } finally {
     for (const signal of listening) process.off(signal, ending.onSignal);
+    process.off("beforeExit", alive.onIdle);
+    alive.end();
   }
+}
+
+/**
+ * Keeps the process while a task under `root` waits until it is cancelled: a
+ * listener for signals does not. One that waits for what can never come does
+ * not keep it either, so that it shows.
+ */
+class KeepAlive {
+  readonly #root: object;
+  #end: (() => void) | undefined = undefined;
+
+  constructor(root: object) {
+    this.#root = root;
+  }
+
+  readonly onIdle = (): void => {
+    if (allTasks().some((task) => task.scope.root === this.#root && waitsOnPurpose(task))) {
+      this.#end ??= systemClock.wakeAfter(Number.MAX_SAFE_INTEGER, this.onIdle);
+    }
+  };
+
+  end(): void {
+    this.#end?.();
+  }
+}
+
+function waitsOnPurpose(task: Task<unknown>): boolean {
+  for (let wait = task.lastWait; wait !== undefined; wait = wait.before) {
+    if (wait.kind.deliberate === true) return true;
+  }
+  return false;
 }
 
 /** What the signals do to one `main`. */

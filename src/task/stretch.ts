@@ -125,7 +125,7 @@ export function inTask<T>(
   const scope = currentScope();
   const task = scope === undefined ? undefined : taskOf(scope);
   if (scope !== undefined && task !== undefined && !task.done()) return body(task, scope);
-  const root = (own: Task<T>): Promise<T> => body(own as Task<unknown>, own.scope);
+  const root = (own: Task<unknown>): Promise<T> => body(own, own.scope);
   return createTask(root, { name, eager: true }).wait();
 }
 

@@ -11,7 +11,7 @@ import { Scope } from "./scope.ts";
 import { shield } from "./shield.ts";
 import { checkpoint, now, sleep, sleepForever } from "./sleep.ts";
 import { createTask, currentTask, makeTask, Task } from "./task.ts";
-import { errorOf, settle } from "./test-support/settle.ts";
+import { errorOf, settle, turn } from "./test-support/settle.ts";
 import { runChild } from "./test-support/child.ts";
 
 const boom = new Error("boom");
@@ -127,11 +127,11 @@ test("14. an error that was handed out is kept by its task alone", async () => {
   const seen = await (async () => {
     const task = createTask(() => sleepForever());
     await settle();
-    task.cancel(new Array(1000).fill(1));
+    task.cancel(Array.from({ length: 1_000 }));
     return new WeakRef((await errorOf(task)) as CancelledError);
   })();
   for (let n = 0; n < 20 && seen.deref() !== undefined; n++) {
-    await new Promise((resolve) => setImmediate(resolve));
+    await turn();
     globalThis.gc?.();
   }
   expect(seen.deref()).toBeUndefined();
@@ -273,8 +273,8 @@ test("37. what is no function is refused, and nothing has been started", () => {
 
 test("38. 39. an item that is a task stays that task, and any thenable is accepted", async () => {
   const task = createTask(async () => 1);
-  // oxlint-disable-next-line no-thenable -- any thenable is accepted
   const thenable = {
+    // oxlint-disable-next-line no-thenable -- any thenable is accepted
     then: (resolve: (value: number) => void) => resolve(2),
   } as PromiseLike<number>;
   expect(await gather([task, thenable])).toEqual([1, 2]);

@@ -23,7 +23,7 @@ import { cancelWaits, refusal, takeOutstanding, Wait, type WaitKind } from "./wa
 type TaskState = "scheduled" | "running" | "returned" | "failed" | "cancelled";
 
 /** The function that a task runs; it is given its task. */
-export type Work<T> = (task: Task<T>) => T | PromiseLike<T>;
+export type Work<T> = (task: Task) => T | PromiseLike<T>;
 
 /** Options of `createTask`. */
 export interface TaskOptions {
@@ -386,7 +386,7 @@ export class Task<T = unknown> implements PromiseLike<T> {
     }
     this.#state = "running";
     try {
-      const result = work(this);
+      const result = work(this as Task<unknown>);
       if (isThenable(result)) this.follow(result);
       else this.returned(result as T);
     } catch (error) {

@@ -52,8 +52,8 @@ export class Wait<T> {
   readonly kind: WaitKind;
   /** What is waited for: the queue, the lock, the task */
   target: object;
-  readonly promise: Promise<T>;
-  readonly scope: Scope | undefined;
+  promise: Promise<T>;
+  scope: Scope | undefined;
   /** Whose cancellation ends it; none once it is detached */
   task: Task<unknown> | undefined;
   /** Whatever the primitive wants to keep with it: the item of a put */
@@ -66,8 +66,8 @@ export class Wait<T> {
   /** Neighbours in the line of what it waits for */
   ahead: Wait<never> | undefined = undefined;
   behind: Wait<never> | undefined = undefined;
-  readonly #resolve: (value: T) => void;
-  readonly #reject: (error: unknown) => void;
+  #resolve: (value: T) => void;
+  #reject: (error: unknown) => void;
   readonly #signal: AbortSignal | undefined;
 
   constructor(
@@ -76,6 +76,7 @@ export class Wait<T> {
     scope: Scope | undefined,
     signal: AbortSignal | undefined,
     item: unknown,
+    findable = true,
   ) {
     this.kind = kind;
     this.target = target;
@@ -85,12 +86,28 @@ export class Wait<T> {
     this.#resolve = resolveNew as (value: unknown) => void;
     this.#reject = rejectNew;
     this.promise = promise;
-    (promise as { [waitOfPromise]?: unknown })[waitOfPromise] = this;
+    if (findable) findBehind(promise, this);
     this.task = scope === undefined ? undefined : taskOf(scope);
     if (this.task !== undefined) link(this.task, this as unknown as Wait<never>);
     this.#signal = signal;
     // The wait itself is the listener: no closure, and it can be taken off.
     signal?.addEventListener("abort", this);
+  }
+
+  /**
+   * Begins the next wait of the same kind for the same target: for whoever
+   * waits over and over, one at a time, and without a signal.
+   */
+  again(scope: Scope | undefined): Promise<T> {
+    const promise = new Promise<T>(capture);
+    this.#resolve = resolveNew as (value: unknown) => void;
+    this.#reject = rejectNew;
+    this.promise = promise;
+    this.scope = scope;
+    this.task = scope === undefined ? undefined : taskOf(scope);
+    if (this.task !== undefined) link(this.task, this as unknown as Wait<never>);
+    this.open = true;
+    return promise;
   }
 
   /** Serves it: what it waited for has come. */
@@ -128,6 +145,11 @@ export class Wait<T> {
     if (this.task !== undefined) unlink(this.task, this as unknown as Wait<never>);
     this.#signal?.removeEventListener("abort", this);
   }
+}
+
+/** Lets `waitBehind(promise)` find `wait`. @internal */
+export function findBehind(promise: unknown, wait: unknown): void {
+  (promise as { [waitOfPromise]?: unknown })[waitOfPromise] = wait;
 }
 
 /** The wait behind a promise that came from a library wait. @internal */

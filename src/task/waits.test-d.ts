@@ -22,6 +22,11 @@ test("gather gives each result the type of its item, in its place", async () => 
   void gather([1]);
 });
 
+test("createTask knows the result, also of work that takes its task", () => {
+  expectTypeOf(createTask(async (own) => own.name)).toEqualTypeOf<Task<string>>();
+  expectTypeOf(createTask(() => 1)).toEqualTypeOf<Task<number>>();
+});
+
 test("wait keeps the type of the tasks; asCompleted has the union of the results", async () => {
   const one = createTask(async () => 1);
   const text = createTask(async () => "a");

@@ -177,30 +177,22 @@ export class VirtualClock implements Clock {
 const quietTurns = 2;
 // A loop of checkpoints is never quiet.
 const longestSettle = 200;
-// A file that is being read comes to an end; it is the machine's time that passes.
-const longestRequestMs = 2_000;
 
 async function settled(): Promise<void> {
-  const began = systemClock.now();
   let quiet = 0;
-  for (let turn = 0; quiet < quietTurns && turn < longestSettle;) {
+  for (let turn = 0; quiet < quietTurns && turn < longestSettle; turn++) {
     await new Promise<void>(nextTurn);
-    const { requests, immediates } = activity();
-    if (requests && systemClock.now() - began < longestRequestMs) continue;
-    turn++;
-    quiet = immediates || turnsAwaited() > 0 ? 0 : quiet + 1;
+    const busy = turnsAwaited() > 0 || process.getActiveResourcesInfo().includes("Immediate");
+    quiet = busy ? 0 : quiet + 1;
   }
 }
 
-/** What the machine is about to call back: requests (a file, a look-up), and other people's immediates. */
-function activity(): { requests: boolean; immediates: boolean } {
-  let requests = false;
-  let immediates = false;
-  for (const name of process.getActiveResourcesInfo()) {
-    if (name === "Immediate") immediates = true;
-    else if (name.includes("Req")) requests = true;
-  }
-  return { requests, immediates };
+// How long the machine may take before we say that nothing will come: a file
+// that is being read gives no sign until it has been.
+const stuckAfterMs = 300;
+
+async function machineTime(ms: number): Promise<void> {
+  await new Promise<void>((resolve) => systemClock.wakeAfter(ms, resolve));
 }
 
 /**
@@ -208,12 +200,12 @@ function activity(): { requests: boolean; immediates: boolean } {
  * wake-up whenever nothing is ready to run. Tasks that are left at the end are
  * cancelled and waited for.
  *
- * The time is virtual, the machine is not: a file that is being read is waited
- * for, a socket or a child process is not known to the clock, which goes on meanwhile.
+ * The time is virtual, the machine is not: a file or a socket that `work` waits
+ * for is not known to the clock, which goes on meanwhile.
  *
  * @returns what `work` returned
  * @throws {Error} If nothing is ready, no wake-up is left and `work` has not
- * ended: the message lists the tasks and what each of them waits on. Whatever
+ * ended, 0.3 seconds of the machine's time later: the message lists the tasks and what each of them waits on. Whatever
  * `work` throws comes out unchanged.
  *
  * @example
@@ -245,8 +237,17 @@ export async function runVirtual<T>(
   result.catch(() => {});
   runInScope(undefined, () => launch(task, main, false), undefined);
   await clock.settle();
+  let patienceMs = stuckAfterMs;
   while (!task.done()) {
-    if ((await clock.next()) || task.done()) continue;
+    if ((await clock.next()) || task.done()) {
+      patienceMs = stuckAfterMs;
+      continue;
+    }
+    if (patienceMs > 0) {
+      await machineTime(10);
+      patienceMs -= 10;
+      continue;
+    }
     const stuck = stuckError(clock);
     await endAll(clock);
     throw stuck;
@@ -261,7 +262,8 @@ function tasksOn(clock: VirtualClock): Task<unknown>[] {
 
 async function endAll(clock: VirtualClock): Promise<void> {
   const asked = new Set<Task<unknown>>();
-  for (;;) {
+  // One that ignores its cancellation and sleeps on would keep us for ever.
+  for (let wakeUps = 0; wakeUps < 10_000; wakeUps++) {
     const left = tasksOn(clock);
     const fresh = left.filter((task) => !asked.has(task));
     for (const task of fresh) {

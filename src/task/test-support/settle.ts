@@ -1,3 +1,10 @@
+import { nextTurn } from "../clock.ts";
+
+/** A turn of the event loop. */
+export function turn(): Promise<void> {
+  return new Promise<void>(nextTurn);
+}
+
 /** Lets what is ready run: enough rounds of microtasks for every chain in these tests. */
 export async function settle(rounds = 50): Promise<void> {
   for (let n = 0; n < rounds; n++) await Promise.resolve();
@@ -15,10 +22,10 @@ export async function errorOf(promise: PromiseLike<unknown>): Promise<unknown> {
 }
 
 /** Runs `work` and gives what it did: the value or the error. */
-export async function endOf(promise: PromiseLike<unknown>): Promise<unknown> {
+export async function endOf<T>(promise: PromiseLike<T>): Promise<T | Error> {
   try {
     return await promise;
   } catch (error) {
-    return error;
+    return error as Error;
   }
 }
