@@ -436,7 +436,7 @@ export class Dispatcher {
     if (typeof key !== "string" && !(typeof key === "number" && Number.isFinite(key))) {
       const what =
         key === undefined && this.settings.key === undefined
-          ? "it has none, and the router was given no key option"
+          ? "none: the source gave none, and the router was given no key option"
           : `${typeof key} ${String(key)}`;
       throw new InvalidMessageError(
         `Cannot route a message: its key must be a string or a finite number, and it is ${what}`,

@@ -234,6 +234,48 @@ test.for(styles)(
 );
 
 test.for(styles)(
+  "SessionRouter stops what tidies up after the deadline, and does not call it deaf (%s)",
+  async (style) => {
+    const log: string[] = [];
+    const rig = new Rig(style, {
+      graceMs: 30,
+      async stopped() {
+        log.push("stopping");
+        await sleep(1_000).finally(() => log.push("tidied up"));
+      },
+    });
+    await rig.send(m("a1", { work: 1_000 }));
+    const report = await rig.drain(50);
+    expect(log).toEqual(["stopping", "tidied up"]);
+    expect(rig.clock.now()).toBe(1_000_080);
+    expect(report).toEqual({ ...clean, deadLettered: 1 });
+    expect(rig.problems).toEqual([]);
+    expect(rig.clock.waiting).toBe(0);
+  },
+);
+
+test.for(styles)(
+  "SessionRouter gives stopped and ended the time that they take otherwise (%s)",
+  async (style) => {
+    const rig = new Rig(style, {
+      graceMs: 30,
+      stopped: () => sleep(1_000),
+      ended: () => sleep(1_000),
+      work(_message, session) {
+        session.createTask(() => sleep(500));
+      },
+    });
+    await rig.send(m("a1", { work: 100 }), m("b1", { end: true }));
+    rig.router.cancel("a");
+    await rig.clock.advance(999);
+    expect(rig.router.statistics()).toMatchObject({ live: 2, overdue: 0 });
+    await rig.clock.advance(1);
+    expect(rig.router.statistics()).toMatchObject({ live: 0, overdue: 0 });
+    expect(rig.problems).toEqual([]);
+  },
+);
+
+test.for(styles)(
   "SessionRouter keeps letters that nobody has taken at the deadline (%s)",
   async (style) => {
     const rig = new Rig(style, {

@@ -1,5 +1,6 @@
 // The end of a router: everything that was accepted is handled, dead-lettered
 // or given back, and nothing is pending afterwards.
+import { nextTurn } from "../task/clock.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { MARK } from "./inbox.ts";
 import { endSession, nameOf, retryNow } from "./lifecycle.ts";
@@ -108,6 +109,11 @@ async function stopAll(d: Dispatcher): Promise<void> {
   const stopped = (): boolean =>
     [...d.sessions.values()].every((session) => session.has(OVERDUE)) && d.ledger.held === 0;
   await until(d, stopped, d.settings.graceMs);
+  if (!stopped()) {
+    // What tidies up after a handler that has stopped was not told to yet.
+    for (const session of d.sessions.values()) d.hasten(session);
+    await new Promise<void>(nextTurn);
+  }
   // The grace of what was told to stop just now ends at this very moment.
   for (const session of d.sessions.values()) d.markOverdue(session);
 }

@@ -305,10 +305,18 @@ function unpark(d: Dispatcher, session: LiveSession): void {
   }
 }
 
-/** From now on the handler has `graceMs` to stop. */
+/** From now on what runs has `graceMs` to stop. */
 function watchGrace(d: Dispatcher, session: LiveSession): void {
   const extra = session.needExtra();
   extra.cancelGrace ??= d.settings.clock.wakeAfter(d.settings.graceMs, () => ignored(d, session));
+}
+
+/** What was told to stop has stopped: what follows has not been told. */
+function leaveGrace(session: LiveSession): void {
+  const extra = session.extra;
+  if (extra === undefined) return;
+  extra.cancelGrace?.();
+  extra.cancelGrace = undefined;
 }
 
 /**
@@ -318,7 +326,8 @@ function watchGrace(d: Dispatcher, session: LiveSession): void {
  */
 export function hastenEnd(d: Dispatcher, session: LiveSession): void {
   const running = session.handler ?? session.extra?.errand;
-  if (running === undefined) return;
+  // Asked already: it is cleaning up, in the time that it has for that.
+  if (running === undefined || session.extra?.cancelGrace !== undefined) return;
   watchGrace(d, session);
   running.request(new CancelledError("the router drains", running));
 }
@@ -333,6 +342,7 @@ export function ignored(d: Dispatcher, session: LiveSession): void {
   if (session.status === "gone" || session.has(OVERDUE)) return;
   if (session.handler === undefined && session.extra?.errand === undefined) return;
   session.bits |= OVERDUE;
+  session.extra?.cancelGrace?.();
   d.overdue++;
   report(`${nameOf(d, session)} ignores its cancellation (${session.endReason ?? ""})`);
   settleInHand(d, session);
@@ -408,6 +418,7 @@ export function collectStray(session: LiveSession, task: Task<unknown>): void {
  */
 export function finishSession(d: Dispatcher, session: LiveSession): void {
   settleInHand(d, session);
+  leaveGrace(session);
   const { ended, stopped } = d.settings;
   const reason = session.endReason as EndReason;
   const callback = isOver(reason) || reason === "failed" ? ended : stopped;
@@ -463,12 +474,13 @@ async function stopChildren(d: Dispatcher, session: LiveSession): Promise<void> 
   extra.strays.clear();
   while (extra.children.size > 0) {
     const children = [...extra.children];
-    if (extra.cancelGrace === undefined) watchGrace(d, session);
+    watchGrace(d, session);
     for (const child of children) child.cancel("its session has ended");
     // allSettled calls their `then` in this very errand: to stop it is to stop them.
     await Promise.allSettled(children);
     for (const child of children) extra.children.delete(child);
   }
+  leaveGrace(session);
 }
 
 /** What becomes of the message in hand when its session stops. */

@@ -121,7 +121,7 @@ test.for(styles)(
   },
 );
 
-test.for([
+const noPauses: readonly (readonly [string, () => number])[] = [
   ["a number that is none", () => NaN],
   ["a pause below zero", () => -1],
   [
@@ -130,7 +130,9 @@ test.for([
       throw new Error("cannot say");
     },
   ],
-] as const)(
+];
+
+test.for(noPauses)(
   "SessionRouter gives a message up, and reports it, when retryDelayMs gives %s",
   async ([, retryDelayMs]) => {
     const rig = new Rig("async", { retryDelayMs });

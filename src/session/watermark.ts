@@ -62,12 +62,17 @@ export class EventTime {
     this.#advance(here, time - this.#d.settings.latenessMs);
   }
 
-  /** The source has ended: nothing is late any more, and each key's last session is over. */
-  end(feed: Feed): void {
+  /**
+   * Nothing more comes from a source: what is held goes on, in order. Where it
+   * has ended by itself each key's last session is over; where it has failed,
+   * or is no longer read, they live on.
+   */
+  end(feed: Feed, byItself = true): void {
     for (const [name, here] of this.#partitions) {
       if (here.feed !== feed) continue;
       this.#partitions.delete(name);
       this.#flush(here);
+      if (!byItself) continue;
       for (const key of here.spans.keys()) this.#d.mark(key, SOURCE_END_MARK);
     }
   }
