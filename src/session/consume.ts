@@ -35,6 +35,8 @@ interface OwnPartition {
   state: "ours" | "leaving" | "lost";
   asked: number;
   unsettled: number;
+  /** Of these: parked, or kept until their session is over */
+  resting: number;
 }
 
 const consumeWait: WaitKind = {
@@ -57,6 +59,10 @@ export class Feed implements SourceHost {
   readonly partitions: Map<string, OwnPartition> = new Map();
   /** It has ended by itself */
   hasEnded = false;
+  /** Whether its sessions are its own: handed over with a partition, or ended with it */
+  readonly ownsSessions: boolean;
+  /** Some partition of it can bring nothing more for want of room */
+  blocked = false;
   readonly #d: Dispatcher;
   readonly #done: Wait<void>;
   #connection: SourceConnection | undefined = undefined;
@@ -65,7 +71,11 @@ export class Feed implements SourceHost {
   #asked = 0;
   #unsettled = 0;
   #parked = 0;
+  #kept = 0;
   #askScheduled = false;
+  /** All of it is handed over: what still comes goes back */
+  #leaving = false;
+  #opening: Promise<SourceConnection> | undefined = undefined;
   #closed: Promise<void> | undefined = undefined;
   #allSettled: (() => void) | undefined = undefined;
 
@@ -75,20 +85,17 @@ export class Feed implements SourceHost {
     this.source = guardSource(source);
     this.keepsLetters = source.capabilities.deadLetters;
     this.partitioned = source.capabilities.partitions;
+    this.ownsSessions = this.partitioned || d.settings.ack === "session";
   }
 
   get connected(): boolean {
     return this.#connection?.connected ?? this.#state === "open";
   }
 
-  /** Deliveries that are neither settled nor parked. */
-  get busy(): number {
-    return this.#unsettled - this.#parked;
-  }
-
   async open(): Promise<void> {
     try {
       const opening = this.source.open(this);
+      if (opening instanceof Promise) this.#opening = opening;
       this.#connection = opening instanceof Promise ? await opening : opening;
       if (this.#state === "opening") this.#state = "open";
       if (this.#state === "open") this.#ask();
@@ -102,7 +109,8 @@ export class Feed implements SourceHost {
 
   assigned(partition: Partition): void {
     const { id, fence } = partition;
-    this.partitions.set(id, { id, fence, state: "ours", asked: 0, unsettled: 0 });
+    const state = this.#leaving ? "leaving" : "ours";
+    this.partitions.set(id, { id, fence, state, asked: 0, unsettled: 0, resting: 0 });
     this.#askSoon();
   }
 
@@ -110,8 +118,12 @@ export class Feed implements SourceHost {
     const own = this.partitions.get(partition);
     if (own === undefined) return;
     own.state = reason === "lost" ? "lost" : "leaving";
+    // What it was asked for will not come any more.
+    if (this.source.capabilities.credit === "partition") this.#asked -= own.asked;
+    own.asked = 0;
     await handOver(this.#d, this, partition, this.#d.settings.graceMs, reason === "lost");
-    this.partitions.delete(partition);
+    if (this.partitions.get(partition) === own) this.partitions.delete(partition);
+    this.#askSoon();
   }
 
   deliver(delivery: Delivery): void {
@@ -135,7 +147,22 @@ export class Feed implements SourceHost {
     else this.#bury(delivery, undefined, result.error);
   }
 
+  /** A partition of it is being handed over, or all of them: no handler gets anything more of it. */
+  #isLeaving(partition: string): boolean {
+    return this.#leaving || this.partitions.get(partition)?.state !== "ours";
+  }
+
+  #giveBack(delivery: Delivery): void {
+    const envelope = new Envelope(delivery.message, 0, this.#d.time());
+    envelope.from(this, delivery);
+    this.#d.ledger.release(envelope, undefined);
+  }
+
   #take(delivery: Delivery, message: unknown): void {
+    if (this.partitioned && this.#isLeaving(delivery.partition)) {
+      this.#giveBack(delivery);
+      return;
+    }
     let key: Key | undefined;
     try {
       if (delivery.invalid !== undefined) throw delivery.invalid;
@@ -148,8 +175,7 @@ export class Feed implements SourceHost {
       else {
         this.#d.eventTime.hold(key, envelope, delivery.partition, this.#d.timeOf(message));
       }
-      if (this.partitioned || this.#d.settings.ack === "session")
-        this.#d.fed(key, this, delivery.partition);
+      if (this.ownsSessions) this.#d.fed(key, this, delivery.partition);
     } catch (error) {
       this.#bury(delivery, key, error);
     }
@@ -190,7 +216,7 @@ export class Feed implements SourceHost {
     this.#d.sourcesEnded++;
     // What is being validated comes before the end.
     this.#d.afterValidation(() => {
-      this.#d.eventTime?.end(this);
+      this.#d.eventTime?.end(this, true);
       if (this.#d.settings.ack === "session" && this.#d.eventTime === undefined) {
         this.#d.markFed(this, SOURCE_END_MARK);
       }
@@ -201,7 +227,12 @@ export class Feed implements SourceHost {
 
   failed(error: unknown): void {
     this.#failure = { error };
-    this.#check();
+    this.#d.afterValidation(() => {
+      // Nothing will move its watermarks any more.
+      this.#d.eventTime?.end(this, false);
+      this.#check();
+      this.#d.unblock();
+    });
   }
 
   // What the router says.
@@ -212,6 +243,12 @@ export class Feed implements SourceHost {
     const own = this.partitions.get(partition);
     if (own !== undefined) own.unsettled--;
     this.#check();
+    this.#d.changed();
+  }
+
+  /** Deliveries of a partition that are not settled. */
+  unsettledIn(partition: string): number {
+    return this.partitions.get(partition)?.unsettled ?? 0;
   }
 
   /** Whether its engine has given the partition to somebody else already. */
@@ -219,20 +256,43 @@ export class Feed implements SourceHost {
     return this.partitions.get(partition)?.state === "lost";
   }
 
-  parked(): void {
+  parked(partition: string): void {
     this.#parked++;
+    this.#rest(partition, 1);
     this.#check();
   }
 
-  unparked(): void {
+  unparked(partition: string): void {
     this.#parked--;
+    this.#rest(partition, -1);
+  }
+
+  /** Handled, and not settled before its session is over (`ack: "session"`). */
+  kept(partition: string): void {
+    this.#kept++;
+    this.#rest(partition, 1);
+    this.#check();
+  }
+
+  unkept(partition: string): void {
+    this.#kept--;
+    this.#rest(partition, -1);
+  }
+
+  /** What rests takes no room: its partition goes on. */
+  #rest(partition: string, count: number): void {
+    const own = this.partitions.get(partition);
+    if (own === undefined) return;
+    own.resting += count;
+    this.roomMade();
   }
 
   /** Something has left the router: more may be asked for. */
   roomMade(): void {
-    if (this.#state === "open" && !this.#askScheduled && this.#asked < this.#window / 2) {
-      this.#askSoon();
-    }
+    if (this.#state !== "open" || this.#askScheduled) return;
+    // One partition may be without credit while others have all of theirs.
+    const byPartition = this.source.capabilities.credit === "partition";
+    if (byPartition || this.#asked < this.#window / 2) this.#askSoon();
   }
 
   /** Whoever consumes it has gone: nothing more is read. */
@@ -245,6 +305,7 @@ export class Feed implements SourceHost {
   async handOverAll(withinMs: number): Promise<void> {
     if (this.#state === "closing" || this.#state === "closed") return;
     this.#state = "closing";
+    this.#leaving = true;
     const own = [...this.partitions.values()].filter(({ state }) => state === "ours");
     for (const partition of own) partition.state = "leaving";
     await Promise.all(own.map(({ id }) => handOver(this.#d, this, id, withinMs, false)));
@@ -259,18 +320,20 @@ export class Feed implements SourceHost {
 
   async #close(): Promise<void> {
     this.#state = "closing";
+    this.#d.afterValidation(() => this.#d.eventTime?.end(this, false));
     const settled =
       this.#unsettled === 0
         ? Promise.resolve()
         : new Promise<void>((resolve) => (this.#allSettled = resolve));
     try {
-      await this.#connection?.close(settled);
+      const connection = this.#connection ?? (await this.#opening?.catch(() => undefined));
+      await connection?.close(settled);
     } catch (error) {
       report(`Cannot close ${this.source.name}`, error);
     }
     this.#state = "closed";
     this.#d.feeds.delete(this);
-    this.#done.resolve(undefined);
+    this.#finish();
     this.#d.changed();
   }
 
@@ -301,7 +364,9 @@ export class Feed implements SourceHost {
 
   #askForAll(): void {
     const room = this.#d.settings.maxHeld - this.#d.ledger.held - this.#d.askedAhead();
-    const count = Math.min(this.#window - this.#asked, room);
+    // What other sources were asked for may never come: each may always bring one.
+    const least = this.#asked === 0 && this.#d.ledger.held < this.#d.settings.maxHeld ? 1 : 0;
+    const count = Math.max(Math.min(this.#window - this.#asked, room), least);
     if (count < 1) {
       if (this.#asked === 0) this.#d.unblock();
       return;
@@ -312,21 +377,24 @@ export class Feed implements SourceHost {
 
   #askByPartition(): void {
     const ours = [...this.partitions.values()].filter(({ state }) => state === "ours");
+    let blocked = false;
     const share = Math.max(1, Math.floor(this.#d.settings.maxHeld / Math.max(1, ours.length)));
     for (const own of ours) {
       // A partition's share is its own: one that is full waits alone.
-      const count = Math.min(mostAhead, share) - own.asked - own.unsettled;
+      const count = Math.min(mostAhead, share) - own.asked - (own.unsettled - own.resting);
+      if (own.asked === 0 && count < 1) blocked = true;
       if (count < 1) continue;
       own.asked += count;
       this.#asked += count;
       this.#connection?.request(count, own.id);
     }
-    if (this.#asked === 0) this.#d.unblock();
+    this.blocked = blocked;
+    if (blocked) this.#d.unblock();
   }
 
   /** How much it was asked for and has not delivered. */
   get asked(): number {
-    return this.#asked;
+    return this.hasEnded || this.#failure !== undefined ? 0 : this.#asked;
   }
 
   #check(): void {
@@ -335,11 +403,17 @@ export class Feed implements SourceHost {
       this.#allSettled = undefined;
     }
     const over = this.hasEnded || this.#failure !== undefined;
-    if (!over || this.busy > 0) return;
-    // What is parked is settled when it is resumed, or by a drain.
+    // What is parked is settled when it is resumed, or by a drain; and whoever
+    // has to connect again is told so before the sessions are over.
+    const kept = this.#failure === undefined ? 0 : this.#kept;
+    if (!over || this.#unsettled > this.#parked + kept) return;
+    this.#finish();
+    if (this.#unsettled === 0) void this.close();
+  }
+
+  #finish(): void {
     if (this.#failure === undefined) this.#done.resolve(undefined);
     else this.#done.reject(this.#failure.error);
-    if (this.#unsettled === 0) void this.close();
   }
 }
 

@@ -898,17 +898,20 @@ export class Dispatcher {
   forceEviction(): void {
     if (this.#starters.size === 0 || this.settings.evict !== undefined) return;
     if (this.running > 0 || this.#ready.length > 0) return;
-    const stuck =
-      this.ledger.held >= this.settings.maxHeld || [...this.feeds].some((feed) => feed.hasEnded);
-    if (!stuck || this.#anythingMoves()) return;
+    const full = this.ledger.held >= this.settings.maxHeld;
+    const feeds = [...this.feeds];
+    const stuck = full || feeds.some((feed) => feed.hasEnded || feed.blocked);
+    // Watermarks go on as long as something may come; else only the clock ends a session.
+    const time = this.eventTime === undefined || (!full && feeds.some((feed) => !feed.hasEnded));
+    if (!stuck || this.#anythingMoves(time)) return;
     if (this.#evict()) this.forced("eviction");
   }
 
-  #anythingMoves(): boolean {
+  #anythingMoves(timeGoesOn: boolean): boolean {
     for (const session of this.sessions.values()) {
       if (session.status === "waiting" || session.status === "parked") continue;
-      if (session.status !== "quiet" || !isIdle(session) || session.ownIdleMs < Infinity)
-        return true;
+      if (session.status !== "quiet" || !isIdle(session)) return true;
+      if (timeGoesOn && session.ownIdleMs < Infinity) return true;
     }
     return false;
   }
@@ -932,7 +935,9 @@ export class Dispatcher {
     session.moveTo(next);
     this.sessions.set(key, next);
     const extra = session.extra;
-    if (extra?.feed !== undefined) this.fed(key, extra.feed, extra.partition ?? "");
+    // What follows on a partition that was handed over is not of it any more.
+    if (extra?.feed !== undefined && session.endReason !== "moved")
+      this.fed(key, extra.feed, extra.partition ?? "");
     if (this.judge(next)) this.#findPlace(next);
     else this.#forget(next);
   }
@@ -964,10 +969,6 @@ export class Dispatcher {
       return;
     }
     this.touched(session);
-    if (this.#starters.size > 0) {
-      if (this.settings.evict !== undefined) this.#evict();
-      else this.forceEviction();
-    }
   }
 
   /** An activity of it has ended: its idle time begins anew. */
@@ -981,6 +982,10 @@ export class Dispatcher {
     )
       return;
     this.idle.touch(session, this.time());
+    if (this.#starters.size > 0) {
+      if (this.settings.evict !== undefined) this.#evict();
+      else this.forceEviction();
+    }
   }
 
   idleChanged(session: LiveSession): void {
@@ -1085,7 +1090,7 @@ export class Dispatcher {
     this.parked--;
     for (const envelope of [session.inHand, ...session]) {
       if (envelope === undefined || (envelope.flags & MARK) !== 0) continue;
-      envelope.feed?.unparked();
+      envelope.feed?.unparked(envelope.partition);
       this.ledger.setHeld(envelope, true);
     }
     if (session.inHand !== undefined) {
@@ -1098,7 +1103,7 @@ export class Dispatcher {
 
   /** A message of a parked key: it no longer counts against maxHeld, and no source waits for it. */
   parkMessage(envelope: Envelope): void {
-    envelope.feed?.parked();
+    envelope.feed?.parked(envelope.partition);
     this.ledger.setHeld(envelope, false);
   }
 
@@ -1138,7 +1143,9 @@ export class Dispatcher {
 
   /** A message whose time has come. */
   goOn(key: Key, envelope: Envelope): void {
+    const { feed } = envelope;
     this.admit(key, envelope, "held");
+    if (feed?.ownsSessions === true) this.fed(key, feed, envelope.partition);
   }
 
   /** Remembers which source and partition a key's session is of. */
@@ -1164,6 +1171,7 @@ export class Dispatcher {
     session.handledCount++;
     if (envelope.feed !== undefined && this.settings.ack === "session") {
       session.needExtra().unsettled.push(envelope);
+      envelope.feed.kept(envelope.partition);
       this.ledger.handledUnsettled(envelope, value);
     } else this.ledger.done(envelope, "handled", value, session.key);
     if ((envelope.flags & ENDS) !== 0) endSession(this, session, "ended");
@@ -1175,6 +1183,7 @@ export class Dispatcher {
     const back = reason === "moved" || reason === "drained";
     for (const envelope of extra.unsettled) {
       if (back) this.ledger.released++;
+      envelope.feed?.unkept(envelope.partition);
       this.ledger.settle(envelope, back ? "release" : "done");
     }
     extra.unsettled = [];

@@ -77,7 +77,7 @@ function settleUnhandled(
 ): void {
   session.remove(envelope);
   if (session.status === "parked") {
-    envelope.feed?.unparked();
+    envelope.feed?.unparked(envelope.partition);
     d.ledger.setHeld(envelope, true);
   }
   if (envelope.feed?.partitioned === true) d.ledger.release(envelope, session.key);

@@ -2,7 +2,7 @@
 // or stop what runs, end as moved, and give back what is queued.
 import type { Dispatcher } from "./dispatcher.ts";
 import type { Feed } from "./consume.ts";
-import { endSession } from "./lifecycle.ts";
+import { endSession, hastenEnd } from "./lifecycle.ts";
 import { AGAIN, LEAVING, OVERDUE, type LiveSession } from "./session.ts";
 
 /**
@@ -23,20 +23,30 @@ export async function handOver(
   const leaving = new Set<LiveSession>();
   for (const session of d.sessions.values()) {
     giveBackQueue(d, session, feed, partition);
-    if (session.extra?.feed !== feed || session.extra.partition !== partition) continue;
+    if (!isOf(session, feed, partition)) continue;
     leaving.add(session);
     letGo(d, session, lost);
   }
-  if (leaving.size === 0) return;
-  await allGone(d, leaving, lost ? 0 : withinMs);
+  // A dead letter on its way and a settlement under way are waited for as well.
+  if (leaving.size === 0 && (lost || feed.unsettledIn(partition) === 0)) return;
+  await allGone(d, { feed, partition, leaving, lost }, lost ? 0 : withinMs);
+}
+
+/** Whether it is a session of that partition, or has something in hand from there. */
+function isOf(session: LiveSession, feed: Feed, partition: string): boolean {
+  const { extra, inHand } = session;
+  return (
+    (extra?.feed === feed && extra.partition === partition) ||
+    (inHand?.feed === feed && inHand.partition === partition)
+  );
 }
 
 function giveBackQueue(d: Dispatcher, session: LiveSession, feed: Feed, partition: string): void {
   const { key } = session;
   for (const envelope of [...session]) {
-    if (envelope.feed !== feed || envelope.delivery?.partition !== partition) continue;
+    if (envelope.feed !== feed || envelope.partition !== partition) continue;
     session.remove(envelope);
-    if (session.status === "parked") envelope.feed.unparked();
+    if (session.status === "parked") envelope.feed.unparked(partition);
     d.ledger.release(envelope, key);
   }
   d.dropIfEmpty(session);
@@ -50,8 +60,16 @@ function letGo(d: Dispatcher, session: LiveSession, lost: boolean): void {
   else endSession(d, session, "moved");
 }
 
-/** Waits until the sessions are gone; what still runs after `withinMs` is cancelled. */
-function allGone(d: Dispatcher, leaving: Set<LiveSession>, withinMs: number): Promise<void> {
+interface Leaving {
+  readonly feed: Feed;
+  readonly partition: string;
+  readonly leaving: Set<LiveSession>;
+  readonly lost: boolean;
+}
+
+/** Waits until the sessions are gone and all is settled; what still runs after `withinMs` is cancelled. */
+function allGone(d: Dispatcher, what: Leaving, withinMs: number): Promise<void> {
+  const { feed, partition, leaving, lost } = what;
   return new Promise((resolve) => {
     let cancelTimer: (() => void) | undefined;
     const look = (): void => {
@@ -60,7 +78,7 @@ function allGone(d: Dispatcher, leaving: Set<LiveSession>, withinMs: number): Pr
         // it will be settled any more.
         if (session.status === "gone" || session.has(OVERDUE)) leaving.delete(session);
       }
-      if (leaving.size > 0) return;
+      if (leaving.size > 0 || (!lost && feed.unsettledIn(partition) > 0)) return;
       d.watchers.delete(look);
       cancelTimer?.();
       resolve();
@@ -68,13 +86,15 @@ function allGone(d: Dispatcher, leaving: Set<LiveSession>, withinMs: number): Pr
     const stop = (): void => {
       for (const session of leaving) {
         if (session.endReason === undefined) endSession(d, session, "moved");
+        else hastenEnd(d, session);
       }
+      if (!lost) d.ledger.giveUpLetters(feed, partition);
       look();
     };
     d.watchers.add(look);
     d.watch();
     look();
-    if (leaving.size === 0) return;
+    if (!d.watchers.has(look)) return;
     if (withinMs <= 0) stop();
     else cancelTimer = d.settings.clock.wakeAfter(withinMs, stop);
   });

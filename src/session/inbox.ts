@@ -74,6 +74,11 @@ export class Envelope {
     return this.extra?.delivery;
   }
 
+  /** The partition that it came from. */
+  get partition(): string {
+    return this.extra?.delivery?.partition ?? "";
+  }
+
   /** How often a handler was given it. */
   get tries(): number {
     return this.flags >>> TRIES;

@@ -1,6 +1,7 @@
 // What became of each message: counted, settled exactly once, or kept as a dead
 // letter. Nothing leaves the router but through here.
 import type { DeadLetter, DeadLetterReason, Key, Outcome } from "../message/delivery.ts";
+import type { Feed } from "./consume.ts";
 import { isThenable } from "../task/task.ts";
 import { NotHandledError, type NotHandled } from "./errors.ts";
 import { HELD, type Envelope } from "./inbox.ts";
@@ -163,14 +164,18 @@ export class Ledger {
     this.#keep(letter);
   }
 
-  /** The drain is over its deadline: letters that nobody took are kept here, and deliveries given back. */
-  giveUpLetters(): void {
+  /** Time is up, for all or for a partition: letters that nobody took are kept here, and deliveries given back. */
+  giveUpLetters(feed?: Feed, partition?: string): void {
     for (const mourned of this.#mourned) {
+      const { envelope } = mourned;
+      if (feed !== undefined && (envelope.feed !== feed || envelope.partition !== partition)) {
+        continue;
+      }
       mourned.cancelRetry?.();
       this.#mourned.delete(mourned);
       this.#keep(mourned.letter);
-      this.leave(mourned.envelope);
-      this.settle(mourned.envelope, "release");
+      this.leave(envelope);
+      this.settle(envelope, "release");
     }
   }
 

@@ -300,7 +300,7 @@ function unpark(d: Dispatcher, session: LiveSession): void {
   d.parked--;
   for (const envelope of [session.inHand, ...session]) {
     if (envelope === undefined || (envelope.flags & MARK) !== 0) continue;
-    envelope.feed?.unparked();
+    envelope.feed?.unparked(envelope.partition);
     d.ledger.setHeld(envelope, true);
   }
 }
@@ -346,6 +346,7 @@ export function ignored(d: Dispatcher, session: LiveSession): void {
   d.overdue++;
   report(`${nameOf(d, session)} ignores its cancellation (${session.endReason ?? ""})`);
   settleInHand(d, session);
+  settleKept(d, session);
   d.leavePermit(session);
   d.leavePlace(session);
   d.changed();
@@ -374,8 +375,10 @@ export function handlerEnded(d: Dispatcher, session: LiveSession, task: Task<unk
     return;
   }
   // A handler that never asked for a message has had the one that started it:
-  // else the key's next session would begin with it again, for ever.
-  if (session.inHand === undefined && session.head !== undefined && !session.has(BEGUN)) {
+  // else the key's next session would begin with it again, for ever. One that
+  // asked, and went before its turn came, has not.
+  const asked = session.has(BEGUN) || session.receiver !== undefined;
+  if (session.inHand === undefined && session.head !== undefined && !asked) {
     session.inHand = d.take(session);
     if (session.endReason !== undefined) return;
   }
@@ -492,10 +495,18 @@ function settleInHand(d: Dispatcher, session: LiveSession): void {
   const { key } = session;
   const reason = session.endReason;
   if ((envelope.flags & INTERRUPTED) !== 0) d.ledger.done(envelope, "interrupted", undefined, key);
-  else if (reason === "moved" || (reason === "drained" && envelope.feed?.partitioned === true)) {
+  else if (envelope.feed?.partitioned === true && (reason === "moved" || reason === "drained")) {
     d.ledger.release(envelope, key);
   } else if (reason === "drained") d.ledger.bury(envelope, key, "drained");
   else d.ledger.bury(envelope, key, "cancelled");
+}
+
+/** What waited for its end (`ack: "session"`) is settled. */
+function settleKept(d: Dispatcher, session: LiveSession): void {
+  const { extra, endReason } = session;
+  if (extra !== undefined && extra.unsettled.length > 0 && endReason !== undefined) {
+    d.settleSession(session, endReason);
+  }
 }
 
 /** Nothing of it is left. */
@@ -505,8 +516,8 @@ function gone(d: Dispatcher, session: LiveSession): void {
   const reason = session.endReason as EndReason;
   const extra = session.extra;
   if (extra !== undefined) {
-    extra.cancelGrace?.();
-    if (extra.unsettled.length > 0) d.settleSession(session, reason);
+    leaveGrace(session);
+    settleKept(d, session);
     d.ledger.leftovers += extra.timers.size + extra.children.size;
   }
   if (session.has(OVERDUE)) d.overdue--;
