@@ -242,6 +242,7 @@ export class Feed implements SourceHost {
     this.#unsettled--;
     const own = this.partitions.get(partition);
     if (own !== undefined) own.unsettled--;
+    this.roomMade();
     this.#check();
     this.#d.changed();
   }
@@ -357,7 +358,7 @@ export class Feed implements SourceHost {
   };
 
   #ask(): void {
-    if (this.hasEnded || this.#failure !== undefined) return;
+    if (this.isOver) return;
     if (this.source.capabilities.credit === "partition") this.#askByPartition();
     else this.#askForAll();
   }
@@ -394,7 +395,12 @@ export class Feed implements SourceHost {
 
   /** How much it was asked for and has not delivered. */
   get asked(): number {
-    return this.hasEnded || this.#failure !== undefined ? 0 : this.#asked;
+    return this.isOver ? 0 : this.#asked;
+  }
+
+  /** Nothing more comes of it: it has ended, or failed. */
+  get isOver(): boolean {
+    return this.hasEnded || this.#failure !== undefined;
   }
 
   #check(): void {
@@ -402,11 +408,10 @@ export class Feed implements SourceHost {
       this.#allSettled?.();
       this.#allSettled = undefined;
     }
-    const over = this.hasEnded || this.#failure !== undefined;
     // What is parked is settled when it is resumed, or by a drain; and whoever
     // has to connect again is told so before the sessions are over.
     const kept = this.#failure === undefined ? 0 : this.#kept;
-    if (!over || this.#unsettled > this.#parked + kept) return;
+    if (!this.isOver || this.#unsettled > this.#parked + kept) return;
     this.#finish();
     if (this.#unsettled === 0) void this.close();
   }

@@ -900,9 +900,9 @@ export class Dispatcher {
     if (this.running > 0 || this.#ready.length > 0) return;
     const full = this.ledger.held >= this.settings.maxHeld;
     const feeds = [...this.feeds];
-    const stuck = full || feeds.some((feed) => feed.hasEnded || feed.blocked);
+    const stuck = full || feeds.some((feed) => feed.isOver || feed.blocked);
     // Watermarks go on as long as something may come; else only the clock ends a session.
-    const time = this.eventTime === undefined || (!full && feeds.some((feed) => !feed.hasEnded));
+    const time = this.eventTime === undefined || (!full && feeds.some((feed) => !feed.isOver));
     if (!stuck || this.#anythingMoves(time)) return;
     if (this.#evict()) this.forced("eviction");
   }
