@@ -92,8 +92,8 @@ test("SessionRouter takes a key that differs from the source's for invalid, comp
     message: { id: 2 },
     attempts: 0,
   });
-  expect((source.outcomes[0]?.letter?.error as Error).message).toBe(
-    'Cannot route a message: its key is 2, and its source says "3"',
+  expect(source.outcomes[0]?.letter?.error).toEqual(
+    new InvalidMessageError('Cannot route a message: its key is 2, and its source says "3"'),
   );
   expect(router.statistics()).toMatchObject({ invalid: 1, deadLettered: 1, handled: 2 });
 });

@@ -71,6 +71,7 @@ export class Rig {
   source: MemorySource<Message> | undefined;
   consuming: Promise<void> | undefined;
   readonly #options: RigOptions;
+  #unlisten: () => void = () => {};
 
   constructor(style: Style, options: RigOptions = {}) {
     const { work: _work, after: _after, ...given } = options;
@@ -99,7 +100,13 @@ export class Rig {
       this.problems.push(error === undefined ? text : `${text}: ${String(error)}`);
     };
     subscribe("heddle:problem", listener);
-    onTestFinished(() => void unsubscribe("heddle:problem", listener));
+    this.#unlisten = () => void unsubscribe("heddle:problem", listener);
+    onTestFinished(() => this.deafen());
+  }
+
+  /** Listens to problems no longer. */
+  deafen(): void {
+    this.#unlisten();
   }
 
   #tell(which: string, session: AnySession, reason: EndReason): void {
