@@ -5,6 +5,7 @@
 // context, never in that of whoever happened to send.
 import type { DeadLetterReason, Delivery, Key } from "../message/delivery.ts";
 import { nextTurn, turnMs } from "../task/clock.ts";
+import { showOnDemand } from "../task/live.ts";
 import { currentScope, EnterPoint, enterScope, runInScope, Scope } from "../task/scope.ts";
 import { InvalidStateError } from "../task/errors.ts";
 import type { Task } from "../task/task.ts";
@@ -169,6 +170,7 @@ export class Dispatcher {
       settings.interrupts === undefined;
     this.eventTime = settings.time === undefined ? undefined : new EventTime(this);
     this.#validation = settings.schema === undefined ? undefined : new Validation(settings.schema);
+    if (settings.style === "message") showOnDemand(this);
     this.asynchronous = isAsyncFunction(settings.message) || isAsyncFunction(settings.output);
     this.asynchronousState = isAsyncFunction(settings.state);
   }
@@ -593,10 +595,12 @@ export class Dispatcher {
       session.extra?.cancelRetry?.();
       this.ledger.done(inHand, "interrupted", undefined, session.key);
       if (session.status === "retrying") this.wake(session);
-    } else if (session.handler !== undefined) {
-      inHand.flags |= INTERRUPTED;
-      session.handler.cancel("interrupted by a later message");
+      return;
     }
+    const running = this.taskOfCall(session);
+    if (running === undefined) return;
+    inHand.flags |= INTERRUPTED;
+    running.cancel("interrupted by a later message");
   }
 
   /** A message that may not start a session, and whose key has none. */
@@ -1010,7 +1014,13 @@ export class Dispatcher {
   }
 
   taskOfCall(session: LiveSession): Task<unknown> | undefined {
+    if (this.settings.style === "loop") return session.handler;
     return messageStyle.taskOfCall(this, session);
+  }
+
+  /** Makes the tasks of all calls in progress, for whoever lists tasks. */
+  showTasks(): void {
+    for (const session of this.sessions.values()) this.taskOfCall(session);
   }
 
   taskEnded(session: LiveSession, task: Task<unknown>): void {
@@ -1042,8 +1052,6 @@ export class Dispatcher {
     ) {
       return false;
     }
-    // A call that has not given a promise yet may still be running: this very one.
-    messageStyle.taskOfCall(this, session);
     endSession(this, session, "cancelled", undefined, reason);
     return true;
   }

@@ -262,6 +262,7 @@ export function endSession(
   cancelReason: unknown = reason,
 ): void {
   if (session.endReason !== undefined) return;
+  const running = d.taskOfCall(session);
   session.endReason = reason;
   session.error = error;
   const before = session.status;
@@ -276,14 +277,14 @@ export function endSession(
     errand.request(new CancelledError(cancelReason, errand));
     return;
   }
-  if (session.handler === undefined) {
+  if (running === undefined) {
     finishSession(d, session);
     return;
   }
   if (isOver(reason)) loopStyle.finishLoop(session);
   else if (reason !== "failed") {
     watchGrace(d, session);
-    session.handler.request(new CancelledError(cancelReason, session.handler));
+    running.request(new CancelledError(cancelReason, running));
   }
   if (!isOver(reason)) session.extra?.abort?.abort();
 }

@@ -10,8 +10,8 @@ import { isThenable, Task } from "../task/task.ts";
 import { refusal, takeOutstanding, Wait, type WaitKind } from "../task/wait.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { show } from "./errors.ts";
-import type { Envelope } from "./inbox.ts";
-import { AGAIN, END_ASKED, isOver, LEAVING, type LiveSession } from "./session.ts";
+import { ENDS, ONE_TRY, SPECIAL, type Envelope } from "./inbox.ts";
+import { AGAIN, BEGUN, END_ASKED, isOver, LEAVING, type LiveSession } from "./session.ts";
 
 type Result = IteratorResult<unknown, undefined>;
 
@@ -65,7 +65,16 @@ async function withOutput(session: LiveSession): Promise<unknown> {
 
 /** Gives the waiting handler its next message. @internal */
 export function handOver(d: Dispatcher, session: LiveSession): void {
-  const envelope = d.take(session);
+  let envelope = session.head;
+  if (
+    envelope !== undefined &&
+    (envelope.flags & SPECIAL) === 0 &&
+    session.border === undefined
+  ) {
+    session.dropHead(envelope);
+    envelope.flags += ONE_TRY;
+    session.bits |= BEGUN;
+  } else envelope = d.take(session);
   if (envelope === undefined) {
     if (session.endReason === undefined) d.quiet(session);
     return;
@@ -80,6 +89,33 @@ export function handOver(d: Dispatcher, session: LiveSession): void {
 
 /** The handler asks for its next message. @internal */
 export function next(d: Dispatcher, session: LiveSession): Result | Promise<Result> {
+  const { inHand, head } = session;
+  // The way of nearly every message: one in hand that was sent, and one behind it.
+  if (
+    inHand !== undefined &&
+    inHand.extra === undefined &&
+    (inHand.flags & ENDS) === 0 &&
+    head !== undefined &&
+    (head.flags & SPECIAL) === 0 &&
+    session.border === undefined &&
+    session.endReason === undefined &&
+    (session.bits & (AGAIN | END_ASKED | LEAVING)) === 0 &&
+    session.waiter === undefined &&
+    session.handler?.outstanding === 0 &&
+    !d.crowded &&
+    !d.turnOver()
+  ) {
+    session.handledCount++;
+    d.ledger.handledPlain();
+    session.dropHead(head);
+    head.flags += ONE_TRY;
+    session.inHand = head;
+    return { value: head.message, done: false };
+  }
+  return nextSlowly(d, session);
+}
+
+function nextSlowly(d: Dispatcher, session: LiveSession): Result | Promise<Result> {
   const task = session.handler;
   if (session.waiter !== undefined || task === undefined) return refuse(d, session);
   if (session.has(AGAIN)) {
@@ -116,12 +152,17 @@ export function next(d: Dispatcher, session: LiveSession): Result | Promise<Resu
 
 /** Nothing to give yet: the handler waits, and holds no permit. */
 function park(d: Dispatcher, session: LiveSession): Promise<Result> {
-  const wait = new Wait<Result>(receiveWait, session, currentScope(), undefined, undefined);
-  session.waiter = wait;
+  const scope = currentScope();
+  let promise: Promise<Result>;
+  if (session.receiver === undefined) {
+    session.receiver = new Wait(receiveWait, session, scope, undefined, undefined, false);
+    promise = session.receiver.promise;
+  } else promise = session.receiver.again(scope);
+  session.waiter = session.receiver;
   d.leavePermit(session);
   if (session.head !== undefined) d.queueUp(session);
   else d.quiet(session);
-  return wait.promise;
+  return promise;
 }
 
 /** What `next()` gives when the session has ended. */

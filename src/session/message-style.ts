@@ -4,10 +4,14 @@
 // scope record is told each time whose call it is. The first promise switches
 // the router over: that call keeps the batch's context as its session's own,
 // and from then on every session gets one of its own, made at its first call.
+//
+// A call that gives a promise is a task, but hardly any handler ever looks at
+// it: the task is made when somebody asks (the session, a wait, a cancellation,
+// `allTasks()`), not before.
 import { cancellationOf } from "../task/errors.ts";
 import { enlist } from "../task/live.ts";
+import { Scope, type EnterPoint } from "../task/scope.ts";
 import { isThenable, Task } from "../task/task.ts";
-import { Scope } from "../task/scope.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { ENDS, INTERRUPTED, ONE_TRY, SPECIAL, type Envelope } from "./inbox.ts";
 import { collectStray, endSession, failed, finishSession } from "./lifecycle.ts";
@@ -37,7 +41,7 @@ function nextInHand(d: Dispatcher, session: LiveSession): Envelope | undefined {
     head !== undefined &&
     (head.flags & SPECIAL) === 0 &&
     session.border === undefined &&
-    !session.has(AGAIN)
+    (session.bits & AGAIN) === 0
   ) {
     session.dropHead(head);
     head.flags += ONE_TRY;
@@ -45,6 +49,10 @@ function nextInHand(d: Dispatcher, session: LiveSession): Envelope | undefined {
     session.inHand = head;
     return head;
   }
+  return nextSlowly(d, session);
+}
+
+function nextSlowly(d: Dispatcher, session: LiveSession): Envelope | undefined {
   if (session.has(AGAIN)) {
     const envelope = session.inHand as Envelope;
     session.bits &= ~AGAIN;
@@ -63,6 +71,19 @@ function rest(d: Dispatcher, session: LiveSession): void {
   if (session.endReason === undefined) d.quiet(session);
 }
 
+/** Whether a handler's `undefined` is all there is to say: a message that was sent, of a session that goes on. */
+function isPlain(session: LiveSession, envelope: Envelope | undefined): boolean {
+  return (
+    envelope !== undefined &&
+    envelope.extra === undefined &&
+    (envelope.flags & (ENDS | INTERRUPTED)) === 0 &&
+    session.inHand === envelope &&
+    session.handler === undefined &&
+    session.endReason === undefined &&
+    (session.bits & (END_ASKED | LEAVING)) === 0
+  );
+}
+
 /** A call in the batch's context; true when the next message may follow at once. */
 function call(d: Dispatcher, session: LiveSession, envelope: Envelope): boolean {
   const { message, output } = d.settings;
@@ -77,30 +98,20 @@ function call(d: Dispatcher, session: LiveSession, envelope: Envelope): boolean 
     }
   } catch (error) {
     scope.owner = undefined;
-    return threw(d, session, envelope, error);
+    return threw(d, session, error);
   }
   scope.owner = undefined;
-  if (
-    result === undefined &&
-    envelope.extra === undefined &&
-    session.inHand === envelope &&
-    session.handler === undefined &&
-    (session.bits & (END_ASKED | LEAVING)) === 0
-  ) {
-    // The way of nearly every message: sent, handled, and nobody to tell.
+  if (result === undefined && isPlain(session, envelope)) {
     session.inHand = undefined;
     session.handledCount++;
     d.ledger.handledPlain();
-    if ((envelope.flags & ENDS) === 0) return true;
-    endSession(d, session, "ended");
-    d.leavePermit(session);
-    return false;
+    return true;
   }
   if (result !== undefined && isThenable(result)) {
     switchOver(d, session, result);
     return false;
   }
-  return returned(d, session, envelope, result);
+  return returned(d, session, result);
 }
 
 async function giveAfter(writing: PromiseLike<unknown>, value: unknown): Promise<Written> {
@@ -126,152 +137,166 @@ function switchOver(d: Dispatcher, session: LiveSession, result: PromiseLike<unk
   scope.owner = session;
   session.scope = scope;
   session.point = point;
-  const running =
-    session.handler === undefined ? beginCall(d, session, scope) : (session.call as Call);
-  running.follow(result);
+  newCall(d, session).follow(result);
+}
+
+function newCall(d: Dispatcher, session: LiveSession): Call {
+  const running = d.calls.pop() ?? new Call(d);
+  running.session = session;
+  session.call = running;
+  return running;
 }
 
 /** A call in the session's own context; true when it has ended already. */
 function callInContext(d: Dispatcher, session: LiveSession, envelope: Envelope): boolean {
-  const scope = d.scopeOf(session);
-  const point = (session.point ??= d.pointIn(scope));
-  const running = beginCall(d, session, scope);
+  const point = session.point ?? firstPoint(d, session);
+  const running = session.call ?? newCall(d, session);
   let result: unknown;
   try {
     result = point.runInAsyncScope(d.settings.message, undefined, envelope.message, session);
   } catch (error) {
-    return threw(d, session, envelope, error);
+    return threw(d, session, error);
   }
-  if (result !== undefined && (isThenable(result) || d.settings.output !== undefined)) {
-    if (isThenable(result)) running.follow(result);
-    else running.write(result);
+  if (result instanceof Promise) {
+    void result.then(running.onValue, running.onError);
     return false;
   }
-  return returned(d, session, envelope, result);
+  if (result !== undefined) {
+    if (isThenable(result)) {
+      running.follow(result);
+      return false;
+    }
+    if (d.settings.output !== undefined) {
+      running.write(result);
+      return false;
+    }
+  }
+  return returned(d, session, result);
+}
+
+function firstPoint(d: Dispatcher, session: LiveSession): EnterPoint {
+  session.point = d.pointIn(d.scopeOf(session));
+  return session.point;
 }
 
 /**
- * A call that gives a promise: its task, and what follows on it. Calls are used
- * again as long as nobody has seen their task.
+ * What follows on a call that gives a promise. Kept by its session as long as
+ * one message follows another, then used for the next session that needs one:
+ * no closures are made for a call.
  *
  * @internal
  */
 export class Call {
   readonly d: Dispatcher;
-  session: LiveSession;
-  task: Task<unknown>;
+  session: LiveSession | undefined = undefined;
 
-  constructor(d: Dispatcher, session: LiveSession, scope: Scope) {
+  constructor(d: Dispatcher) {
     this.d = d;
-    this.session = session;
-    this.task = newTask(d, session, scope);
   }
 
+  readonly onValue = (value: unknown): void => {
+    const { d } = this;
+    const session = this.session as LiveSession;
+    if (value === undefined && isPlain(session, session.inHand)) {
+      session.inHand = undefined;
+      session.handledCount++;
+      d.ledger.handledPlain();
+      goOn(d, session);
+    } else if (value instanceof Written) this.#finish(value.value);
+    else if (value !== undefined && d.settings.output !== undefined) this.write(value);
+    else this.#finish(value);
+  };
+
+  readonly onError = (error: unknown): void => {
+    const session = this.session as LiveSession;
+    if (threw(this.d, session, error)) goOn(this.d, session);
+  };
+
   follow(result: PromiseLike<unknown>): void {
-    const promise =
-      result instanceof Promise ? (result as Promise<unknown>) : Promise.resolve(result);
-    promise.then(this.#onValue, this.#onError);
+    void Promise.resolve(result).then(this.onValue, this.onError);
   }
 
   /** Hands a value to `output` in the session's context. */
   write(value: unknown): void {
-    const { d, session } = this;
+    const { d } = this;
+    const session = this.session as LiveSession;
+    const point = session.point ?? firstPoint(d, session);
     try {
-      const writing = session.point?.runInAsyncScope(
-        d.settings.output as never,
-        undefined,
-        value,
-        session,
-      );
-      if (isThenable(writing))
-        Promise.resolve(writing).then(() => this.#finish(value), this.#onError);
-      else this.#finish(value);
+      const writing = point.runInAsyncScope(d.settings.output as never, undefined, value, session);
+      if (!isThenable(writing)) this.#finish(value);
+      else void Promise.resolve(writing).then(() => this.#finish(value), this.onError);
     } catch (error) {
-      this.#onError(error);
+      this.onError(error);
     }
   }
 
-  readonly #onValue = (value: unknown): void => {
-    if (value instanceof Written) this.#finish(value.value);
-    else if (value !== undefined && this.d.settings.output !== undefined) this.write(value);
-    else this.#finish(value);
-  };
-
   #finish(value: unknown): void {
-    const { d, session } = this;
-    if (returned(d, session, session.inHand, value)) goOn(d, session);
+    const session = this.session as LiveSession;
+    if (returned(this.d, session, value)) goOn(this.d, session);
   }
-
-  readonly #onError = (error: unknown): void => {
-    const { d, session } = this;
-    if (threw(d, session, session.inHand, error)) goOn(d, session);
-  };
 }
 
 /** After a call that took its time: the next message, unless others have waited for longer. */
 function goOn(d: Dispatcher, session: LiveSession): void {
-  if (session.head === undefined && !session.has(AGAIN)) rest(d, session);
-  else if (d.crowded || d.turnOver()) {
+  if (session.head === undefined && (session.bits & AGAIN) === 0) {
+    giveCallBack(d, session);
+    rest(d, session);
+  } else if (d.crowded || d.turnOver()) {
+    giveCallBack(d, session);
     d.leavePermit(session);
     d.queueUp(session);
-  } else step(d, session);
+  } else {
+    const envelope = nextInHand(d, session);
+    if (envelope === undefined) giveCallBack(d, session);
+    else if (callInContext(d, session, envelope)) step(d, session);
+  }
 }
 
-function newTask(d: Dispatcher, session: LiveSession, scope: Scope): Task<unknown> {
+function giveCallBack(d: Dispatcher, session: LiveSession): void {
+  const running = session.call;
+  if (running === undefined) return;
+  session.call = undefined;
+  running.session = undefined;
+  d.calls.push(running);
+}
+
+/** The task of the call in progress, made now if nobody has asked for it before. @internal */
+export function taskOfCall(d: Dispatcher, session: LiveSession): Task<unknown> | undefined {
+  if (session.handler !== undefined) return session.handler;
+  const own = session.call !== undefined && session.inHand !== undefined;
+  const inBatch = d.batchScope.owner === session && session.status === "busy";
+  if (!own && !inBatch) return undefined;
+  const scope = inBatch ? d.batchScope : d.scopeOf(session);
   const task = new Task<unknown>(scope, undefined, d.settings.handlerName);
   task.keeper = session;
-  task.seen = false;
+  task.begin();
+  scope.pending = undefined;
+  scope.requests = 0;
+  session.handler = task;
+  enlist(task);
   return task;
 }
 
-function beginCall(d: Dispatcher, session: LiveSession, scope: Scope): Call {
-  const call = d.calls.pop() ?? new Call(d, session, scope);
-  const { task } = call;
-  call.session = session;
-  task.employ(scope, session);
-  session.handler = task;
-  session.call = call;
-  enlist(task);
-  return call;
-}
-
-/** The task of the call in progress, made now for a call that has not given a promise yet. @internal */
-export function taskOfCall(d: Dispatcher, session: LiveSession): Task<unknown> | undefined {
-  if (session.handler !== undefined) return session.handler;
-  if (d.batchScope.owner !== session || session.status !== "busy") return undefined;
-  return beginCall(d, session, d.batchScope).task;
-}
-
-/** The call has ended: its task too. */
+/** The call has ended: its task too, if it has one. */
 function endCall(
   d: Dispatcher,
   session: LiveSession,
   state: "returned" | "failed" | "cancelled",
   value: unknown,
 ): void {
+  giveCallBack(d, session);
   const task = session.handler;
   if (task === undefined) return;
-  const call = session.call as Call;
-  session.call = undefined;
   session.handler = undefined;
   task.scope.task = undefined;
-  if (task.retire()) {
-    d.calls.push(call);
-    return;
-  }
-  // Somebody has seen it, or a strand of the call still waits: the next call gets a new one.
   collectStray(session, task);
   task.end(state, value);
 }
 
 /** True when the next message may follow at once. */
-function returned(
-  d: Dispatcher,
-  session: LiveSession,
-  envelope: Envelope | undefined,
-  value: unknown,
-): boolean {
-  if (session.handler !== undefined) endCall(d, session, "returned", value);
+function returned(d: Dispatcher, session: LiveSession, value: unknown): boolean {
+  const envelope = session.inHand;
+  endCall(d, session, "returned", value);
   if (session.endReason !== undefined) {
     stopped(d, session);
     return false;
@@ -282,12 +307,8 @@ function returned(
   return afterMessage(d, session);
 }
 
-function threw(
-  d: Dispatcher,
-  session: LiveSession,
-  envelope: Envelope | undefined,
-  error: unknown,
-): boolean {
+function threw(d: Dispatcher, session: LiveSession, error: unknown): boolean {
+  const envelope = session.inHand;
   const cancellation = cancellationOf(error, session.handler?.asked);
   endCall(d, session, cancellation === undefined ? "failed" : "cancelled", cancellation ?? error);
   if (session.endReason !== undefined) {

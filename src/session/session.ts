@@ -156,17 +156,12 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
   }
 
   get task(): Task<unknown> | undefined {
-    const task = this.taskNow();
-    if (task !== undefined) task.seen = true;
-    return task;
+    return this.taskNow();
   }
 
   get signal(): AbortSignal {
     const task = this.taskNow();
-    if (task !== undefined) {
-      task.seen = true;
-      return task.signal;
-    }
+    if (task !== undefined) return task.signal;
     const extra = this.needExtra();
     extra.abort ??= new AbortController();
     if (this.endReason !== undefined && !isOver(this.endReason)) extra.abort.abort();
@@ -262,7 +257,7 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
   // What tasks ask of whoever answers for them.
 
   taskNow(): Task<unknown> | undefined {
-    return this.handler ?? this.host.taskOfCall(this);
+    return this.host.taskOfCall(this);
   }
 
   adopt(task: Task<unknown>): void {

@@ -4,6 +4,17 @@ import type { Task } from "./task.ts";
 
 let newest: Task<unknown> | undefined;
 
+/** Whoever has tasks that are made only when somebody looks: a router, for its calls. */
+interface Shower {
+  showTasks(): void;
+}
+const showers = new Set<WeakRef<Shower>>();
+
+/** @internal */
+export function showOnDemand(shower: Shower): void {
+  showers.add(new WeakRef(shower));
+}
+
 /** @internal */
 export function enlist(task: Task<unknown>): void {
   task.older = newest;
@@ -35,6 +46,11 @@ export function delist(task: Task<unknown>): void {
  * ```
  */
 export function allTasks(): Task<unknown>[] {
+  for (const weak of showers) {
+    const shower = weak.deref();
+    if (shower === undefined) showers.delete(weak);
+    else shower.showTasks();
+  }
   const tasks: Task<unknown>[] = [];
   for (let task = newest; task !== undefined; task = task.older) tasks.push(task);
   return tasks.reverse();

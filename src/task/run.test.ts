@@ -2,9 +2,10 @@
 import { AsyncLocalStorage } from "node:async_hooks";
 import { expect, test } from "vitest";
 import { InvalidStateError } from "./errors.ts";
+import { gather } from "./gather.ts";
 import { allTasks } from "./live.ts";
 import { run } from "./run.ts";
-import { checkpoint, sleepForever } from "./sleep.ts";
+import { checkpoint, sleep, sleepForever } from "./sleep.ts";
 import { createTask, currentTask } from "./task.ts";
 import { runChild } from "./test-support/child.ts";
 import { endOf, errorOf } from "./test-support/settle.ts";

@@ -1,5 +1,6 @@
 // The program's root: its main task, the signals that end it, and the end of
 // all that was made under it.
+import { constants } from "node:os";
 import { systemClock } from "./clock.ts";
 import { CancelledError, InvalidStateError } from "./errors.ts";
 import { kindOf } from "./item.ts";
@@ -14,10 +15,9 @@ export interface RunOptions {
   readonly signals?: boolean | readonly NodeJS.Signals[] | undefined;
 }
 
-const numbers: Partial<Record<NodeJS.Signals, number>> = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 };
-
+/** What a shell says of a process that a signal has ended. */
 function statusOf(signal: NodeJS.Signals): number {
-  return 128 + (numbers[signal] ?? 0);
+  return 128 + constants.signals[signal];
 }
 
 /**

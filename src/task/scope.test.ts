@@ -123,6 +123,45 @@ test("requests for a scope and for its task, neither seen, are thrown as one", a
   });
 });
 
+test("a request from outside that comes while an expired scope cleans up is thrown once, at its edge", async () => {
+  await runVirtual(async (clock) => {
+    const task: Task<unknown> = createTask(async (own) => {
+      const error = await errorOf(
+        timeout(5, async () => {
+          try {
+            await sleepForever();
+          } finally {
+            // Cleans up with something foreign, while the request comes.
+            clock.wakeAfter(5, () => own.cancel("from outside"));
+            await clock.advance(10);
+            expect(own.outstanding).toBe(1);
+          }
+        }),
+      );
+      expect((error as CancelledError).reason).toBe("from outside");
+      expect([own.cancelling(), own.outstanding]).toEqual([1, 0]);
+      await checkpoint();
+      return "not bothered again";
+    });
+    expect(await task).toBe("not bothered again");
+  });
+});
+
+test("a group that closes lets in what was asked for while nothing waited", async () => {
+  await runVirtual(async (clock) => {
+    let child!: Task<unknown>;
+    const task: Task<unknown> = createTask((own) =>
+      taskGroup(async (group) => {
+        child = group.createTask(() => sleepForever());
+        clock.wakeAfter(5, () => own.cancel("from outside"));
+        await clock.advance(10);
+      }),
+    );
+    expect(((await errorOf(task)) as CancelledError).reason).toBe("from outside");
+    expect([child.cancelled(), task.cancelled(), task.outstanding]).toEqual([true, true, 0]);
+  });
+});
+
 test("a strand's timeout does not reach into its sibling, nor into the scope around it", async () => {
   await runVirtual(async () => {
     const seen: string[] = [];

@@ -104,8 +104,6 @@ export class Task<T = unknown> implements PromiseLike<T> {
   newer: Task<unknown> | undefined = undefined;
   /** @internal */
   older: Task<unknown> | undefined = undefined;
-  /** Whether anybody outside the library may hold it @internal */
-  seen = true;
 
   /** @internal */
   constructor(scope: Scope | undefined, name: string | undefined, workName: string) {
@@ -480,25 +478,6 @@ export class Task<T = unknown> implements PromiseLike<T> {
     return this.#state === "returned";
   }
 
-  /** Puts a task to a call of its own kind (message style). @internal */
-  employ(scope: Scope, keeper: TaskKeeper): void {
-    scope.task = this;
-    scope.pending = undefined;
-    scope.requests = 0;
-    this.scope = scope;
-    this.keeper = keeper;
-    this.#state = "running";
-  }
-
-  /** Ends a call without a trace, if nobody can tell; the task may be employed again then. @internal */
-  retire(): boolean {
-    if (this.seen || this.#asked !== undefined || this.lastWait !== undefined) return false;
-    if (this.#awaiters !== undefined || this.#callbacks !== undefined) return false;
-    delist(this);
-    this.#state = "scheduled";
-    return true;
-  }
-
   #schedule(entry: DoneCallback): void {
     queueMicrotask(() =>
       entry.context.runInAsyncScope(entry.call as () => unknown, undefined, this),
@@ -621,6 +600,5 @@ const resolved = Promise.resolve();
 export function currentTask(): Task<unknown> | undefined {
   const scope = currentScope();
   const task = scope === undefined ? undefined : taskOf(scope);
-  if (task !== undefined) task.seen = true;
   return task === undefined || task.done() ? undefined : task;
 }

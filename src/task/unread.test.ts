@@ -69,6 +69,10 @@ test("27. whatever is attached at that moment handles the failure", async () => 
   const names = "asCompleted, createTask, gather, shield, taskGroup, wait, waitFor";
   const bodies = attached.map((attach) => `{ const task = ${failing}; ${attach}; await turn(); }`);
   expect(await linesOf(bodies.join("\n"), names)).toEqual([]);
+  // Failed already, in this very step.
+  const failed = `createTask(() => { throw new Error("boom"); }, { eager: true })`;
+  const late = attached.map((attach) => `{ const task = ${failed}; ${attach}; await turn(); }`);
+  expect(await linesOf(late.join("\n"), names)).toEqual([]);
   const inGroup = `await taskGroup(async (group) => {
     group.createTask(() => Promise.reject(new Error("boom")));
   }).catch((error) => console.log(error.name)); await turn();`;

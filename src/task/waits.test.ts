@@ -266,6 +266,27 @@ test("a gather whose items wait for the gatherer ends when it is cancelled", asy
   expect([gatherer.cancelled(), gatherer.cancelling()]).toEqual([true, 1]);
 });
 
+test("gathers that wait for each other end when one of them is cancelled", async () => {
+  const ring: Task<unknown>[] = [0, 1].map((n) =>
+    createTask(async () => gather([ring[1 - n] as Task<unknown>])),
+  );
+  await settle();
+  ring[0]?.cancel();
+  await settle();
+  expect(ring.map((task) => task.cancelled())).toEqual([true, true]);
+  expect(ring.map((task) => task.cancelling())).toEqual([1, 1]);
+});
+
+test("72. an outstanding cancellation comes before the error of an item that has failed already", async () => {
+  const failed = createTask(() => Promise.reject(boom));
+  await errorOf(failed);
+  const gatherer = createTask(async (own) => {
+    own.cancel("first");
+    await gather([failed]);
+  });
+  expect(((await errorOf(gatherer)) as CancelledError).reason).toBe("first");
+});
+
 test("gather with a signal cancels the items, waits for them and throws the reason", async () => {
   await runVirtual(async () => {
     const controller = new AbortController();
