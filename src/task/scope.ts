@@ -53,6 +53,9 @@ export class Scope {
 }
 
 const storage = new AsyncLocalStorage<Scope | undefined>();
+// Node 22 follows contexts only from their first use on. Were that `enterScope` in
+// a microtask, the first task's scope would stay behind in the code that made it.
+storage.run(new Scope(undefined, undefined, systemClock, undefined, undefined), () => {});
 
 /** The scope that the running code is in. @internal */
 export function currentScope(): Scope | undefined {
