@@ -46,6 +46,7 @@ import {
   ignored,
   open,
   retryNow,
+  watchGrace,
 } from "./lifecycle.ts";
 import * as loopStyle from "./loop-style.ts";
 import * as messageStyle from "./message-style.ts";
@@ -578,8 +579,7 @@ export class Dispatcher {
   }
 
   #interrupt(session: LiveSession, envelope: Envelope): void {
-    const { interrupts } = this.settings;
-    if (session.endReason !== undefined || !interrupts?.(envelope.message, session)) return;
+    if (session.endReason !== undefined || !this.#interrupts(session, envelope.message)) return;
     for (const queued of [...session]) {
       if (queued === envelope || (queued.flags & (ENDS | MARK)) !== 0) continue;
       if ((queued.flags & UNADMITTED) !== 0) continue;
@@ -598,9 +598,21 @@ export class Dispatcher {
       return;
     }
     const running = this.taskOfCall(session);
-    if (running === undefined) return;
+    // One that was interrupted before is cleaning up.
+    if (running === undefined || (inHand.flags & INTERRUPTED) !== 0) return;
     inHand.flags |= INTERRUPTED;
     running.cancel("interrupted by a later message");
+    watchGrace(this, session);
+  }
+
+  #interrupts(session: LiveSession, message: unknown): boolean {
+    try {
+      return Boolean(this.settings.interrupts?.(message, session));
+    } catch (error) {
+      // The message has its place already: it is one that interrupts nothing.
+      report(`Cannot tell whether a message of key ${show(session.key)} interrupts`, error);
+      return false;
+    }
   }
 
   /** A message that may not start a session, and whose key has none. */

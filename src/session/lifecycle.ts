@@ -270,6 +270,7 @@ export function endSession(
   d.idle.remove(session);
   stopTimers(session);
   if (before === "parked") unpark(d, session);
+  if (session.has(OVERDUE)) d.leavePlace(session);
   d.leavePermitUnlessRunning(session);
   const errand = session.extra?.errand;
   if (errand !== undefined) {
@@ -306,8 +307,8 @@ function unpark(d: Dispatcher, session: LiveSession): void {
   }
 }
 
-/** From now on what runs has `graceMs` to stop. */
-function watchGrace(d: Dispatcher, session: LiveSession): void {
+/** From now on what runs has `graceMs` to stop. @internal */
+export function watchGrace(d: Dispatcher, session: LiveSession): void {
   const extra = session.needExtra();
   extra.cancelGrace ??= d.settings.clock.wakeAfter(d.settings.graceMs, () => ignored(d, session));
 }
@@ -345,12 +346,20 @@ export function ignored(d: Dispatcher, session: LiveSession): void {
   session.bits |= OVERDUE;
   session.extra?.cancelGrace?.();
   d.overdue++;
-  report(`${nameOf(d, session)} ignores its cancellation (${session.endReason ?? ""})`);
+  report(`${nameOf(d, session)} ignores its cancellation (${session.endReason ?? "interrupted"})`);
   settleInHand(d, session);
   settleKept(d, session);
   d.leavePermit(session);
-  d.leavePlace(session);
+  if (session.endReason !== undefined) d.leavePlace(session);
   d.changed();
+}
+
+/** An interrupted call has ended, in time or after all: its session goes on. @internal */
+export function caughtUp(d: Dispatcher, session: LiveSession): void {
+  leaveGrace(session);
+  if (!session.has(OVERDUE)) return;
+  session.bits &= ~OVERDUE;
+  d.overdue--;
 }
 
 /** How a handler is named in reports. @internal */

@@ -14,8 +14,8 @@ import { Scope, type EnterPoint } from "../task/scope.ts";
 import { isThenable, Task } from "../task/task.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { ENDS, INTERRUPTED, ONE_TRY, SPECIAL, type Envelope } from "./inbox.ts";
-import { collectStray, endSession, failed, finishSession } from "./lifecycle.ts";
-import { AGAIN, BEGUN, END_ASKED, LEAVING, type LiveSession } from "./session.ts";
+import { caughtUp, collectStray, endSession, failed, finishSession } from "./lifecycle.ts";
+import { AGAIN, BEGUN, END_ASKED, LEAVING, PERMIT, type LiveSession } from "./session.ts";
 
 // So many messages of one session are handled in a row before the next session
 // has its turn.
@@ -241,7 +241,7 @@ function goOn(d: Dispatcher, session: LiveSession): void {
   if (session.head === undefined && (session.bits & AGAIN) === 0) {
     giveCallBack(d, session);
     rest(d, session);
-  } else if (d.crowded || d.turnOver()) {
+  } else if (d.crowded || d.turnOver() || !session.has(PERMIT)) {
     giveCallBack(d, session);
     d.leavePermit(session);
     d.queueUp(session);
@@ -301,8 +301,8 @@ function returned(d: Dispatcher, session: LiveSession, value: unknown): boolean 
     stopped(d, session);
     return false;
   }
-  if (envelope === undefined) return afterMessage(d, session);
-  if ((envelope.flags & INTERRUPTED) !== 0) interrupted(d, session, envelope);
+  if (envelope === undefined || (envelope.flags & INTERRUPTED) !== 0)
+    interrupted(d, session, envelope);
   else d.handled(session, envelope, value);
   return afterMessage(d, session);
 }
@@ -315,7 +315,7 @@ function threw(d: Dispatcher, session: LiveSession, error: unknown): boolean {
     stopped(d, session);
     return false;
   }
-  if (envelope !== undefined && (envelope.flags & INTERRUPTED) !== 0) {
+  if (envelope === undefined || (envelope.flags & INTERRUPTED) !== 0) {
     interrupted(d, session, envelope);
     return afterMessage(d, session);
   }
@@ -330,9 +330,11 @@ function stopped(d: Dispatcher, session: LiveSession): void {
   if (session.status === "ending" && session.extra?.errand === undefined) finishSession(d, session);
 }
 
-function interrupted(d: Dispatcher, session: LiveSession, envelope: Envelope): void {
+/** Without a message when it was given up while its handler went on. */
+function interrupted(d: Dispatcher, session: LiveSession, envelope: Envelope | undefined): void {
   session.inHand = undefined;
-  d.ledger.done(envelope, "interrupted", undefined, session.key);
+  caughtUp(d, session);
+  if (envelope !== undefined) d.ledger.done(envelope, "interrupted", undefined, session.key);
 }
 
 function afterMessage(d: Dispatcher, session: LiveSession): boolean {
