@@ -275,6 +275,13 @@ export class Feed implements SourceHost {
     this.#check();
   }
 
+  /** Their session is parked, or goes on. */
+  keptParked(count: 1 | -1): void {
+    this.#parked += count;
+    this.#kept -= count;
+    this.#check();
+  }
+
   unkept(partition: string): void {
     this.#kept--;
     this.#rest(partition, -1);

@@ -46,6 +46,7 @@ import {
   ignored,
   open,
   retryNow,
+  unpark,
   watchGrace,
 } from "./lifecycle.ts";
 import * as loopStyle from "./loop-style.ts";
@@ -923,9 +924,17 @@ export class Dispatcher {
     if (this.#evict()) this.forced("eviction");
   }
 
+  /** Somebody may have to give up its place for those that wait for one. */
+  seekPlaces(): void {
+    if (this.#starters.size === 0) return;
+    if (this.settings.evict !== undefined) this.#evict();
+    else this.forceEviction();
+  }
+
   #anythingMoves(timeGoesOn: boolean): boolean {
     for (const session of this.sessions.values()) {
-      if (session.status === "waiting" || session.status === "parked") continue;
+      // One without a place gives none back: it waits for one, or is overdue.
+      if (!session.has(PLACE) || session.status === "parked") continue;
       if (session.status !== "quiet" || !isIdle(session)) return true;
       if (timeGoesOn && session.ownIdleMs < Infinity) return true;
     }
@@ -998,10 +1007,7 @@ export class Dispatcher {
     )
       return;
     this.idle.touch(session, this.time());
-    if (this.#starters.size > 0) {
-      if (this.settings.evict !== undefined) this.#evict();
-      else this.forceEviction();
-    }
+    this.seekPlaces();
   }
 
   idleChanged(session: LiveSession): void {
@@ -1107,12 +1113,7 @@ export class Dispatcher {
   resume(key: Key): boolean {
     const session = this.sessions.get(key);
     if (session?.status !== "parked") return false;
-    this.parked--;
-    for (const envelope of [session.inHand, ...session]) {
-      if (envelope === undefined || (envelope.flags & MARK) !== 0) continue;
-      envelope.feed?.unparked(envelope.partition);
-      this.ledger.setHeld(envelope, true);
-    }
+    unpark(this, session);
     if (session.inHand !== undefined) {
       session.inHand.tries = 0;
       if (session.inHand.extra !== undefined) session.inHand.extra.history = undefined;

@@ -37,7 +37,8 @@ function isOf(session: LiveSession, feed: Feed, partition: string): boolean {
   const { extra, inHand } = session;
   return (
     (extra?.feed === feed && extra.partition === partition) ||
-    (inHand?.feed === feed && inHand.partition === partition)
+    (inHand?.feed === feed && inHand.partition === partition) ||
+    extra?.unsettled.some((kept) => kept.feed === feed && kept.partition === partition) === true
   );
 }
 

@@ -85,7 +85,11 @@ function makeState(d: Dispatcher, session: LiveSession, saved: unknown): unknown
 function openSlowly(d: Dispatcher, session: LiveSession, saving: unknown, making?: unknown): void {
   const work = async (): Promise<void> => {
     const saved = await saving;
-    if (session.endReason !== undefined) return;
+    if (session.endReason !== undefined) {
+      // The key's next session is not to begin while this one's state is being made.
+      await making;
+      return;
+    }
     if (making === undefined && !d.judge(session, saved !== undefined)) return;
     session.state = await (making ?? makeState(d, session, saved));
     if (saved !== undefined) session.bits |= RESUMED;
@@ -235,6 +239,7 @@ function park(d: Dispatcher, session: LiveSession): void {
   session.status = "parked";
   session.bits |= AGAIN;
   d.parked++;
+  restKept(session, 1);
   if (session.inHand !== undefined) d.parkMessage(session.inHand);
   let room = d.settings.inboxSize;
   for (const envelope of [...session]) {
@@ -246,6 +251,14 @@ function park(d: Dispatcher, session: LiveSession): void {
       d.ledger.bury(envelope, session.key, "parked");
     }
   }
+  d.seekPlaces();
+}
+
+/** What waits for the end of a parked session (`ack: "session"`) holds up nobody either. */
+function restKept(session: LiveSession, count: 1 | -1): void {
+  const { extra } = session;
+  if (extra === undefined) return;
+  for (const { feed } of extra.unsettled) feed?.keptParked(count);
 }
 
 /**
@@ -298,8 +311,10 @@ function stopTimers(session: LiveSession): void {
   for (const callOff of extra.timers) callOff();
 }
 
-function unpark(d: Dispatcher, session: LiveSession): void {
+/** What it holds counts again. @internal */
+export function unpark(d: Dispatcher, session: LiveSession): void {
   d.parked--;
+  restKept(session, -1);
   for (const envelope of [session.inHand, ...session]) {
     if (envelope === undefined || (envelope.flags & MARK) !== 0) continue;
     envelope.feed?.unparked(envelope.partition);
@@ -538,6 +553,7 @@ function gone(d: Dispatcher, session: LiveSession): void {
   session.bits &= ~OVERDUE;
   const hadPlace = session.has(PLACE);
   if (hadPlace) d.leavePlace(session);
+  else d.seekPlaces();
   d.passOn(session);
   d.changed();
 }

@@ -106,10 +106,11 @@ export function next(d: Dispatcher, session: LiveSession): Result | Promise<Resu
     !d.turnOver()
   ) {
     session.handledCount++;
-    d.ledger.handledPlain();
     session.dropHead(head);
     head.flags += ONE_TRY;
     session.inHand = head;
+    // Last: it may let somebody in who waits for room, and that is now in the inbox.
+    d.ledger.handledPlain();
     return { value: head.message, done: false };
   }
   return nextSlowly(d, session);
