@@ -434,6 +434,20 @@ test("86. uncancel() that leaves a request leaves it to be thrown", async () => 
   expect(task.cancelled()).toBe(true);
 });
 
+test("86. uncancel() inside a scope withdraws that scope's request too", async () => {
+  await runVirtual(async (clock) => {
+    const value = await timeout(5, async () => {
+      await clock.advance(10);
+      expect(currentTask()?.outstanding).toBe(1);
+      expect(currentTask()?.uncancel()).toBe(0);
+      await checkpoint();
+      return "undisturbed";
+    });
+    expect(value).toBe("undisturbed");
+    expect([currentTask()?.cancelling(), currentTask()?.outstanding]).toEqual([0, 0]);
+  });
+});
+
 test("87. uncancel() does not undo a request that was thrown, nor change a finished task", async () => {
   const task = createTask(async (own) => {
     try {
@@ -617,6 +631,24 @@ test("cancellable leaves no reaction behind on a long-lived promise", async () =
     }
   });
   expect(reactions).toBe(1);
+});
+
+test("cancellable leaves no wait behind on a long-lived promise", async () => {
+  const forever = new Promise<never>(() => {});
+  const ref = await runVirtual(async () => {
+    const task = createTask(() => cancellable(forever));
+    await sleep(1);
+    const found = new WeakRef(task.lastWait as object);
+    task.cancel();
+    await errorOf(task);
+    return found;
+  });
+  for (let n = 0; n < 20 && ref.deref() !== undefined; n++) {
+    await turn();
+    globalThis.gc?.();
+  }
+  expect(ref.deref()).toBeUndefined();
+  void forever;
 });
 
 test("cancellable with an outstanding cancellation does not call the function", async () => {

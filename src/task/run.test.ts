@@ -57,6 +57,22 @@ test("262. what is left of what was made under it is cancelled and waited for", 
   expect(allTasks()).toEqual(before);
 });
 
+test("262. a task that is reached on the way, by whoever awaits it, is asked once", async () => {
+  const counts: number[] = [];
+  await run(async () => {
+    const work = async (): Promise<void> => {
+      try {
+        await sleepForever();
+      } finally {
+        counts.push(currentTask()?.cancelling() ?? -1);
+      }
+    };
+    createTask(() => gather([work, work]));
+    await sleep(1);
+  });
+  expect(counts).toEqual([1, 1]);
+});
+
 test(
   "262. their errors are reported and are not the caller's",
   async () => {

@@ -441,6 +441,28 @@ test("192. also when the cancellation came first and a child fails on it", async
   });
 });
 
+test("192. a request from outside that the group repeats, and that meets no further wait, came too late", async () => {
+  await runVirtual(async () => {
+    const task = createTask(async (own) => {
+      own.cancel("seen and taken back");
+      await endOf(checkpoint());
+      own.uncancel();
+      await errorsOf(
+        taskGroup(async (group) => {
+          group.createTask(async () => {
+            await endOf(sleepForever());
+            throw boom;
+          });
+        }),
+      );
+      return "value";
+    });
+    await sleep(1);
+    task.cancel("from outside");
+    expect(await task).toBe("value");
+  });
+});
+
 test("193. finished children leave the group at once", async () => {
   await runVirtual(async () => {
     await taskGroup(async (group) => {
