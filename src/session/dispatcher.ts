@@ -148,6 +148,9 @@ export class Dispatcher {
   #time = 0;
   #timeKnown = false;
   #timeUses = 0;
+  /** Sessions that became quiet since the clock was looked at */
+  readonly #touched: (LiveSession | undefined)[] = Array.from({ length: messagesPerLook + 1 });
+  #touchedCount = 0;
   #steps = 0;
 
   constructor(settings: Settings) {
@@ -199,7 +202,13 @@ export class Dispatcher {
     const before = this.#time;
     this.#time = this.#readTime();
     // What was stamped with the old time may have gone on until now.
-    if (this.#time > before) this.idle.restamp(before, this.#time);
+    const count = this.#touchedCount;
+    this.#touchedCount = 0;
+    if (this.#time === before) return;
+    for (let at = 0; at < count; at++) {
+      const session = this.#touched[at] as LiveSession;
+      if (session.quietAt === before) session.quietAt = this.#time;
+    }
   }
 
   readonly #forgetTime = (): void => {
@@ -1006,13 +1015,15 @@ export class Dispatcher {
         : time !== undefined && maxLive === Infinity
     )
       return;
-    this.idle.touch(session, this.time());
+    const at = this.time();
+    this.#touched[this.#touchedCount++] = session;
+    this.idle.touch(session, at);
     this.seekPlaces();
   }
 
   idleChanged(session: LiveSession): void {
     if (this.eventTime !== undefined) this.eventTime.uneven = true;
-    if (session.idleList !== undefined) this.idle.remove(session);
+    if (session.idleSlot !== undefined) this.idle.remove(session);
     this.touched(session);
   }
 

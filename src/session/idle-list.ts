@@ -1,47 +1,120 @@
-// Idle time: one list in order of last activity for each distinct idleMs, and
-// one timer in all, not one a session.
+// Idle time: one timer in all, not one a session, and nothing to move when a
+// message has been handled.
 //
-// An activity moves its session to the end of its list, which keeps the list
-// in order; the timer looks at the heads only. Times are whole milliseconds
-// since the router was made, rounded up, so that an end is never early.
+// A session is put down in the slot of the millisecond in which it became
+// quiet, and stays there while it is active again and again: only `quietAt` is
+// written. When a slot's time has come, whoever has been active since goes to
+// the slot where it belongs now; the others have been quiet for long enough. So
+// each session is moved at most once in its idle time, however many messages it
+// gets. Times are whole milliseconds since the router was made, rounded up, so
+// that an end is never early.
 import type { Clock } from "../task/clock.ts";
 
-/** What stands in a list. @internal */
+/** What stands in a slot. @internal */
 export interface Idler {
   ownIdleMs: number;
   /** When it became quiet */
   quietAt: number;
   idleBefore: Idler | undefined;
   idleAfter: Idler | undefined;
-  idleList: IdleList | undefined;
+  idleSlot: IdleSlot | undefined;
 }
 
-/** @internal */
-export class IdleList {
-  readonly ms: number;
+/** Those that were quiet at `at`, or since. @internal */
+export class IdleSlot {
+  readonly group: IdleGroup;
+  readonly at: number;
   first: Idler | undefined = undefined;
-  last: Idler | undefined = undefined;
 
-  constructor(ms: number) {
-    this.ms = ms;
+  constructor(group: IdleGroup, at: number) {
+    this.group = group;
+    this.at = at;
   }
 
-  append(idler: Idler): void {
-    idler.idleList = this;
-    idler.idleBefore = this.last;
-    idler.idleAfter = undefined;
-    if (this.last === undefined) this.first = idler;
-    else this.last.idleAfter = idler;
-    this.last = idler;
+  add(idler: Idler): void {
+    idler.idleSlot = this;
+    idler.idleBefore = undefined;
+    idler.idleAfter = this.first;
+    if (this.first !== undefined) this.first.idleBefore = idler;
+    this.first = idler;
   }
 
   remove(idler: Idler): void {
     const { idleBefore, idleAfter } = idler;
     if (idleBefore === undefined) this.first = idleAfter;
     else idleBefore.idleAfter = idleAfter;
-    if (idleAfter === undefined) this.last = idleBefore;
-    else idleAfter.idleBefore = idleBefore;
-    idler.idleBefore = idler.idleAfter = idler.idleList = undefined;
+    if (idleAfter !== undefined) idleAfter.idleBefore = idleBefore;
+    idler.idleBefore = idler.idleAfter = idler.idleSlot = undefined;
+    if (this.first === undefined) this.group.slots.delete(this.at);
+  }
+}
+
+/** The slots of one idle time. @internal */
+export class IdleGroup {
+  readonly ms: number;
+  /** Slots that somebody stands in */
+  readonly slots: Map<number, IdleSlot> = new Map();
+  /** Their times, the earliest first; some may be of slots that have emptied */
+  #times: number[] = [];
+
+  constructor(ms: number) {
+    this.ms = ms;
+  }
+
+  enroll(idler: Idler): void {
+    const at = idler.quietAt;
+    let slot = this.slots.get(at);
+    if (slot === undefined) {
+      slot = new IdleSlot(this, at);
+      this.slots.set(at, slot);
+      this.#pushTime(at);
+    }
+    slot.add(idler);
+  }
+
+  /** The earliest slot that somebody stands in. */
+  get earliest(): IdleSlot | undefined {
+    for (;;) {
+      const at = this.#times[0];
+      if (at === undefined) return undefined;
+      const slot = this.slots.get(at);
+      if (slot !== undefined) return slot;
+      this.#popTime();
+    }
+  }
+
+  #pushTime(at: number): void {
+    // Times of emptied slots are thrown out before they outnumber the others.
+    if (this.#times.length > 2 * this.slots.size + 64) {
+      this.#times = [...this.slots.keys()].toSorted((one, other) => one - other);
+      if (this.slots.has(at)) return;
+    }
+    const times = this.#times;
+    let here = times.length;
+    while (here > 0) {
+      const parent = (here - 1) >> 1;
+      const above = times[parent] as number;
+      if (above <= at) break;
+      times[here] = above;
+      here = parent;
+    }
+    times[here] = at;
+  }
+
+  #popTime(): void {
+    const times = this.#times;
+    const last = times.pop() as number;
+    if (times.length === 0) return;
+    let here = 0;
+    for (;;) {
+      let child = here * 2 + 1;
+      if (child >= times.length) break;
+      if (child + 1 < times.length && (times[child + 1] as number) < (times[child] as number)) child++;
+      if ((times[child] as number) >= last) break;
+      times[here] = times[child] as number;
+      here = child;
+    }
+    times[here] = last;
   }
 }
 
@@ -49,10 +122,9 @@ export class IdleList {
 export class IdleLists {
   readonly #clock: Clock;
   readonly #epoch: number;
-  /** Ends a session that has been quiet for long enough */
+  /** Ends a session that has been quiet for long enough; one that is busy comes back when it is quiet */
   readonly #expire: (idler: Idler) => void;
-  readonly #lists = new Map<number, IdleList>();
-  #lastList: IdleList | undefined = undefined;
+  readonly #groups = new Map<number, IdleGroup>();
   #cancelTimer: (() => void) | undefined = undefined;
   #timerAt = Infinity;
 
@@ -64,71 +136,63 @@ export class IdleLists {
 
   /** It has just become quiet. */
   touch(idler: Idler, at: number): void {
-    const list = idler.idleList;
-    if (list !== undefined && list.ms === idler.ownIdleMs) {
-      if (idler.quietAt === at || list.last === idler) {
-        idler.quietAt = at;
-        return;
-      }
-      list.remove(idler);
-      idler.quietAt = at;
-      list.append(idler);
-      return;
-    }
-    list?.remove(idler);
     idler.quietAt = at;
-    this.#listOf(idler.ownIdleMs).append(idler);
-    if (at + idler.ownIdleMs < this.#timerAt) this.#arm(at + idler.ownIdleMs);
-  }
-
-  /** What was touched at `from` went on until `to`. */
-  restamp(from: number, to: number): void {
-    for (const list of this.#lists.values()) {
-      for (let at = list.last; at !== undefined && at.quietAt === from; at = at.idleBefore) {
-        at.quietAt = to;
-      }
-    }
+    if (idler.idleSlot === undefined) this.#enroll(idler);
   }
 
   remove(idler: Idler): void {
-    idler.idleList?.remove(idler);
+    idler.idleSlot?.remove(idler);
   }
 
   /** Calls the timer off when nobody is left to end: it would keep the process alive. */
   tidy(): void {
-    if (this.#cancelTimer !== undefined && this.#empty()) this.#disarm();
+    if (this.#cancelTimer === undefined) return;
+    for (const [ms, { slots }] of this.#groups) if (ms !== Infinity && slots.size > 0) return;
+    this.#disarm();
   }
 
   /** The one that has been quiet for the longest and satisfies `fits`. */
   idlest(fits: (idler: Idler) => boolean): Idler | undefined {
     let found: Idler | undefined;
-    for (const list of this.#lists.values()) {
-      let at = list.first;
-      while (at !== undefined && !fits(at)) at = at.idleAfter;
-      if (at !== undefined && (found === undefined || at.quietAt < found.quietAt)) found = at;
+    for (const group of this.#groups.values()) {
+      const idler = this.#idlestOf(group, fits);
+      if (idler !== undefined && (found === undefined || idler.quietAt < found.quietAt)) found = idler;
     }
     return found;
   }
 
-  #empty(): boolean {
-    for (const list of this.#lists.values()) {
-      if (list.ms !== Infinity && list.first !== undefined) return false;
+  #idlestOf(group: IdleGroup, fits: (idler: Idler) => boolean): Idler | undefined {
+    for (let slot = group.earliest; slot !== undefined; slot = group.earliest) {
+      // Youngest first in a slot: the last one that fits has stood there longest.
+      let found: Idler | undefined;
+      for (let idler = slot.first, next: Idler | undefined; idler !== undefined; idler = next) {
+        next = idler.idleAfter;
+        if (idler.quietAt > slot.at) this.#enrollAgain(slot, idler);
+        else if (fits(idler)) found = idler;
+        else slot.remove(idler);
+      }
+      if (found !== undefined) return found;
     }
-    return true;
+    return undefined;
   }
 
-  #listOf(ms: number): IdleList {
-    if (this.#lastList?.ms === ms) return this.#lastList;
-    let list = this.#lists.get(ms);
-    if (list === undefined) {
-      // Lists that have emptied are swept when a new one is needed, so that a
-      // session.idleMs of its own for every session does not pile them up.
-      for (const [old, { first }] of this.#lists) if (first === undefined) this.#lists.delete(old);
-      list = new IdleList(ms);
-      this.#lists.set(ms, list);
+  #enrollAgain(slot: IdleSlot, idler: Idler): void {
+    slot.remove(idler);
+    slot.group.enroll(idler);
+  }
+
+  #enroll(idler: Idler): void {
+    const ms = idler.ownIdleMs;
+    let group = this.#groups.get(ms);
+    if (group === undefined) {
+      // Groups that have emptied are swept when a new one is needed, so that an
+      // idle time of its own for every session does not pile them up.
+      for (const [old, { slots }] of this.#groups) if (slots.size === 0) this.#groups.delete(old);
+      group = new IdleGroup(ms);
+      this.#groups.set(ms, group);
     }
-    this.#lastList = list;
-    return list;
+    group.enroll(idler);
+    if (idler.quietAt + ms < this.#timerAt) this.#arm(idler.quietAt + ms);
   }
 
   #arm(at: number): void {
@@ -146,21 +210,27 @@ export class IdleLists {
   }
 
   #wake(): void {
-    this.#cancelTimer = undefined;
-    this.#timerAt = Infinity;
+    this.#disarm();
     const time = this.#clock.now() - this.#epoch;
     let next = Infinity;
-    for (const list of this.#lists.values()) {
-      let at = list.first;
-      while (at !== undefined && at.quietAt + list.ms <= time) {
-        // Out of the list first: one that is busy comes back when it is quiet.
-        list.remove(at);
-        this.#expire(at);
-        at = list.first;
+    for (const group of this.#groups.values()) {
+      let slot = group.earliest;
+      for (; slot !== undefined && slot.at + group.ms <= time; slot = group.earliest) {
+        this.#empty(slot);
       }
-      if (at !== undefined) next = Math.min(next, at.quietAt + list.ms);
+      if (slot !== undefined) next = Math.min(next, slot.at + group.ms);
     }
-    // What was expired may have brought new ones in, and armed the timer.
+    // What was ended may have brought new ones in, and armed the timer.
     if (next < this.#timerAt) this.#arm(next);
+  }
+
+  #empty(slot: IdleSlot): void {
+    for (let idler = slot.first; idler !== undefined; idler = slot.first) {
+      if (idler.quietAt > slot.at) this.#enrollAgain(slot, idler);
+      else {
+        slot.remove(idler);
+        this.#expire(idler);
+      }
+    }
   }
 }

@@ -11,7 +11,7 @@ import { createTask, type Task, type TaskKeeper } from "../task/task.ts";
 import { findBehind, type Wait } from "../task/wait.ts";
 import type { Feed } from "./consume.ts";
 import type { Dispatcher } from "./dispatcher.ts";
-import type { IdleList, Idler } from "./idle-list.ts";
+import type { IdleSlot, Idler } from "./idle-list.ts";
 import { Inbox, type Envelope } from "./inbox.ts";
 import { deliveryInfo } from "./ledger.ts";
 import type { Call } from "./message-style.ts";
@@ -105,7 +105,7 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
   quietAt = 0;
   idleBefore: Idler | undefined = undefined;
   idleAfter: Idler | undefined = undefined;
-  idleList: IdleList | undefined = undefined;
+  idleSlot: IdleSlot | undefined = undefined;
   extra: SessionExtra | undefined = undefined;
 
   constructor(key: Key, host: Dispatcher) {

@@ -111,7 +111,7 @@ function failureText(session: LiveSession): string {
 }
 
 function idleText(d: Dispatcher, session: LiveSession): string {
-  if (session.idleList === undefined || session.ownIdleMs === Infinity) return "";
+  if (session.idleSlot === undefined || session.ownIdleMs === Infinity) return "";
   const left = session.quietAt + session.ownIdleMs - d.time();
   return ` It ends as idle in ${seconds(Math.max(0, left))}.`;
 }
