@@ -1205,6 +1205,9 @@ export class Dispatcher {
       session.needExtra().unsettled.push(envelope);
       envelope.feed.kept(envelope.partition);
       this.ledger.handledUnsettled(envelope, value);
+    } else if (envelope.feed !== undefined && session.extra?.saving !== undefined) {
+      this.ledger.handledUnsettled(envelope, value);
+      this.ledger.settleAfter(session.extra.saving, envelope);
     } else this.ledger.done(envelope, "handled", value, session.key);
     if ((envelope.flags & ENDS) !== 0) endSession(this, session, "ended");
   }

@@ -117,6 +117,11 @@ export class Ledger {
     envelope.extra?.ticket?.resolve(value);
   }
 
+  /** Settles what is handled, once the saves that were begun with it have ended. */
+  settleAfter(saving: Promise<unknown>, envelope: Envelope): void {
+    void saving.then(() => this.settle(envelope, "done"));
+  }
+
   /** Gives it back to its source. */
   release(envelope: Envelope, key: Key | undefined): void {
     this.released++;

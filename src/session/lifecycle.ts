@@ -451,7 +451,9 @@ export function finishSession(d: Dispatcher, session: LiveSession): void {
   const reason = session.endReason as EndReason;
   const callback = isOver(reason) || reason === "failed" ? ended : stopped;
   const extra = session.extra;
-  const busy = extra !== undefined && (extra.children.size > 0 || extra.strays.size > 0);
+  const busy =
+    extra !== undefined &&
+    (extra.children.size > 0 || extra.strays.size > 0 || extra.saving !== undefined);
   const tell = callback !== undefined && session.has(STARTED);
   if (!busy && !tell && !d.saved.mustForget(session)) {
     gone(d, session);
@@ -484,7 +486,12 @@ async function wrapUp(
     }
     await stopChildren(d, session);
   } finally {
-    if (d.saved.mustForget(session)) await d.saved.forget(session);
+    await session.extra?.saving;
+    if (d.saved.mustForget(session)) {
+      await d.saved.forget(session).catch((error: unknown) => {
+        report(`Cannot forget what was saved for key ${show(session.key)}`, error);
+      });
+    }
   }
 }
 

@@ -96,7 +96,9 @@ test.for(styles)(
 
 test.for(styles)("SessionRouter runs every handler at once by default (%s)", async (style) => {
   const rig = new Rig(style);
-  await rig.send(...[..."abcdefghijklmnopqrstuvwxyz"].map((key) => m(`${key}1`, { work: 10 })));
+  await rig.send(
+    ..."abcdefghijklmnopqrstuvwxyz".split("").map((key) => m(`${key}1`, { work: 10 })),
+  );
   expect(rig.router.statistics().running).toBe(26);
 });
 

@@ -48,8 +48,19 @@ export class SavedStates {
 
   async save(session: LiveSession, state: unknown): Promise<void> {
     session.bits |= SAVED;
-    if (this.#store === undefined) this.#here.set(session.key, state);
-    else await this.#store.save(session.key, state);
+    if (this.#store === undefined) {
+      this.#here.set(session.key, state);
+      return;
+    }
+    const storing = this.#store.save(session.key, state);
+    if (!isThenable(storing)) return;
+    // Nobody need await a save: what it covers is settled after it all the same.
+    const extra = session.needExtra();
+    const saving = Promise.allSettled([extra.saving, storing]).then(() => {
+      if (extra.saving === saving) extra.saving = undefined;
+    });
+    extra.saving = saving;
+    await storing;
   }
 
   /** Whether the end of the session is the end of what was saved for its key. */

@@ -74,6 +74,8 @@ export interface SessionExtra {
   errand: Task<unknown> | undefined;
   /** Tasks of earlier calls that left a wait behind */
   readonly strays: Set<Task<unknown>>;
+  /** Resolves when the saves under way are stored, or have failed; nothing is settled before */
+  saving: Promise<unknown> | undefined;
   /** For a message-style call without a promise: its signal, if asked for */
   abort: AbortController | undefined;
 }
@@ -128,6 +130,7 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
       cancelGrace: undefined,
       errand: undefined,
       strays: new Set(),
+      saving: undefined,
       abort: undefined,
     });
   }
