@@ -140,6 +140,7 @@ export class Dispatcher {
   readonly #inboxSize: number;
   readonly #maxHeld: number;
   readonly #plain: boolean;
+  readonly #handsDirectly: boolean;
   readonly #validation: Validation | undefined;
   readonly #warned = new Set<string>();
   #batchScheduled = false;
@@ -169,6 +170,7 @@ export class Dispatcher {
     this.#startFlags = settings.duplicateStart === "deliver" ? MAY_START : MAY_START | STARTS;
     this.#inboxSize = settings.inboxSize;
     this.#maxHeld = settings.maxHeld;
+    this.#handsDirectly = settings.maxRunning === Infinity;
     this.#plain =
       settings.schema === undefined &&
       settings.time === undefined &&
@@ -259,8 +261,16 @@ export class Dispatcher {
       this.#roomLine.size === 0
     ) {
       ledger.held++;
-      session.append(new Envelope(message, flags | HELD | INSIDE, this.time()));
-      if (session.status === "quiet") this.wake(session);
+      const envelope = new Envelope(message, flags | HELD | INSIDE, this.time());
+      if (session.status !== "quiet") session.append(envelope);
+      else if (this.#handsDirectly && session.waiter !== undefined && (flags & STARTS) === 0) {
+        // A loop that waits: straight into its hand.
+        envelope.flags += ONE_TRY;
+        loopStyle.give(this, session, envelope);
+      } else {
+        session.append(envelope);
+        this.wake(session);
+      }
       return true;
     }
     return this.#tryAdmit(key, new Envelope(message, flags, this.time()));
@@ -870,7 +880,7 @@ export class Dispatcher {
     }
     session.status = "waiting";
     this.#starters.add(session);
-    if (this.settings.evict !== undefined) this.#evict();
+    this.seekPlaces();
   }
 
   #givePlace(session: LiveSession): void {
@@ -1169,7 +1179,7 @@ export class Dispatcher {
   /** A mark for every session that `feed` has fed. */
   markFed(feed: Feed, flag: number): void {
     for (const session of this.sessions.values()) {
-      if (session.extra?.feed === feed) this.mark(session.key, flag);
+      if (isFedBy(session, feed)) this.mark(session.key, flag);
     }
   }
 
@@ -1274,6 +1284,16 @@ export class Dispatcher {
   end(session: LiveSession, reason: EndReason): void {
     endSession(this, session, reason);
   }
+}
+
+/** Whether anything of it is from `feed`; another source may have fed it since. */
+function isFedBy(session: LiveSession, feed: Feed): boolean {
+  const { extra, inHand } = session;
+  if (extra === undefined) return false;
+  if (extra.feed === feed || inHand?.feed === feed) return true;
+  if (extra.unsettled.some((kept) => kept.feed === feed)) return true;
+  for (const envelope of session) if (envelope.feed === feed) return true;
+  return false;
 }
 
 class NotAccepted extends Error {}

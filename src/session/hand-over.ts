@@ -17,6 +17,7 @@ export async function handOver(
   withinMs: number,
   lost: boolean,
 ): Promise<void> {
+  if (lost) d.ledger.forget(feed, partition);
   for (const { key, envelope } of d.eventTime?.takeOut(feed, partition) ?? []) {
     d.ledger.release(envelope, key);
   }

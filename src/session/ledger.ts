@@ -58,6 +58,8 @@ export class Ledger {
   readonly #letters: DeadLetter[] = [];
   /** Letters that `deadLetter` has not taken yet */
   readonly #mourned = new Set<Mourned>();
+  /** Handled, and settled when what was saved with them is stored */
+  readonly #stored = new Set<Envelope>();
 
   constructor(settings: Settings, onRelease: () => void) {
     this.#settings = settings;
@@ -119,7 +121,11 @@ export class Ledger {
 
   /** Settles what is handled, once the saves that were begun with it have ended. */
   settleAfter(saving: Promise<unknown>, envelope: Envelope): void {
-    void saving.then(() => this.settle(envelope, "done"));
+    this.#stored.add(envelope);
+    void saving.then(() => {
+      this.#stored.delete(envelope);
+      this.settle(envelope, "done");
+    });
   }
 
   /** Gives it back to its source. */
@@ -146,10 +152,10 @@ export class Ledger {
       this.#post({ envelope, letter, cancelRetry: undefined }, deadLetter, 0);
       return;
     }
-    const theirs = envelope.feed?.keepsLetters === true;
+    const theirs = deadLetter === undefined && envelope.feed?.keepsLetters === true;
     if (deadLetter === undefined && !theirs) this.#keep(letter);
     this.leave(envelope);
-    this.settle(envelope, "dead", deadLetter === undefined ? letter : undefined);
+    this.settle(envelope, "dead", theirs ? letter : undefined);
   }
 
   /** The letters that are kept here, oldest first. */
@@ -181,6 +187,15 @@ export class Ledger {
       this.#keep(mourned.letter);
       this.leave(envelope);
       this.settle(envelope, "release");
+    }
+  }
+
+  /** A partition is lost: whoever has it now settles what is still to be settled of it. */
+  forget(feed: Feed, partition: string): void {
+    for (const envelope of [...this.#stored, ...[...this.#mourned].map((each) => each.envelope)]) {
+      if (envelope.feed === feed && envelope.partition === partition) {
+        this.settle(envelope, "release");
+      }
     }
   }
 

@@ -560,8 +560,8 @@ function gone(d: Dispatcher, session: LiveSession): void {
   session.bits &= ~OVERDUE;
   const hadPlace = session.has(PLACE);
   if (hadPlace) d.leavePlace(session);
-  else d.seekPlaces();
   d.passOn(session);
+  d.seekPlaces();
   d.changed();
 }
 
