@@ -797,7 +797,11 @@ export class Dispatcher {
   }
 
   readonly #released = (): void => {
-    if (this.#admissionsDue.size > 0 || this.#roomLine.size > 0) this.#relieve();
+    if (this.#admissionsDue.size > 0 || this.#roomLine.size > 0) {
+      this.#relieve();
+      // Who waits still may wait for what only the next one to come would set free.
+      if (this.#roomLine.size > 0) this.unblock();
+    }
     for (const feed of this.feeds) feed.roomMade();
     if (this.joiners.size > 0 && this.ledger.held === 0) {
       for (const join of this.joiners) join.resolve(undefined);

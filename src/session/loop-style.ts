@@ -11,7 +11,7 @@ import { refusal, takeOutstanding, Wait, type WaitKind } from "../task/wait.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { show } from "./errors.ts";
 import { ENDS, ONE_TRY, SPECIAL, type Envelope } from "./inbox.ts";
-import { AGAIN, BEGUN, END_ASKED, isOver, LEAVING, type LiveSession } from "./session.ts";
+import { AGAIN, END_ASKED, isOver, LEAVING, type LiveSession } from "./session.ts";
 
 type Result = IteratorResult<unknown, undefined>;
 
@@ -65,20 +65,13 @@ async function withOutput(session: LiveSession): Promise<unknown> {
 
 /** Gives the waiting handler its next message. @internal */
 export function handOver(d: Dispatcher, session: LiveSession): void {
-  let envelope = session.head;
-  if (
-    envelope !== undefined &&
-    (envelope.flags & SPECIAL) === 0 &&
-    session.border === undefined
-  ) {
-    session.dropHead(envelope);
-    envelope.flags += ONE_TRY;
-    session.bits |= BEGUN;
-  } else envelope = d.take(session);
-  if (envelope === undefined) {
-    if (session.endReason === undefined) d.quiet(session);
-    return;
-  }
+  const envelope = d.take(session);
+  if (envelope !== undefined) give(d, session, envelope);
+  else if (session.endReason === undefined) d.quiet(session);
+}
+
+/** Gives a message to the handler that waits for it; it has left the line, or never stood in it. @internal */
+export function give(d: Dispatcher, session: LiveSession, envelope: Envelope): void {
   const wait = session.waiter as Wait<Result>;
   session.waiter = undefined;
   session.inHand = envelope;
@@ -90,30 +83,37 @@ export function handOver(d: Dispatcher, session: LiveSession): void {
 /** The handler asks for its next message. @internal */
 export function next(d: Dispatcher, session: LiveSession): Result | Promise<Result> {
   const { inHand, head } = session;
-  // The way of nearly every message: one in hand that was sent, and one behind it.
+  // The way of nearly every message: one in hand that was sent, in a session that goes on.
   if (
-    inHand !== undefined &&
-    inHand.extra === undefined &&
-    (inHand.flags & ENDS) === 0 &&
-    head !== undefined &&
-    (head.flags & SPECIAL) === 0 &&
-    session.border === undefined &&
-    session.endReason === undefined &&
-    (session.bits & (AGAIN | END_ASKED | LEAVING)) === 0 &&
-    session.waiter === undefined &&
-    session.handler?.outstanding === 0 &&
-    !d.crowded &&
-    !d.turnOver()
+    inHand === undefined ||
+    inHand.extra !== undefined ||
+    (inHand.flags & ENDS) !== 0 ||
+    session.endReason !== undefined ||
+    (session.bits & (AGAIN | END_ASKED | LEAVING)) !== 0 ||
+    session.waiter !== undefined ||
+    session.handler?.outstanding !== 0
   ) {
-    session.handledCount++;
-    session.dropHead(head);
-    head.flags += ONE_TRY;
-    session.inHand = head;
-    // Last: it may let somebody in who waits for room, and that is now in the inbox.
-    d.ledger.handledPlain();
-    return { value: head.message, done: false };
+    return nextSlowly(d, session);
   }
-  return nextSlowly(d, session);
+  session.handledCount++;
+  d.ledger.handledPlain();
+  if (head === undefined) {
+    session.inHand = undefined;
+    return park(d, session);
+  }
+  if (
+    (head.flags & SPECIAL) !== 0 ||
+    session.border !== undefined ||
+    d.crowded ||
+    d.turnOver()
+  ) {
+    session.inHand = undefined;
+    return nextSlowly(d, session);
+  }
+  session.dropHead(head);
+  head.flags += ONE_TRY;
+  session.inHand = head;
+  return { value: head.message, done: false };
 }
 
 function nextSlowly(d: Dispatcher, session: LiveSession): Result | Promise<Result> {
