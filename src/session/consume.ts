@@ -56,6 +56,7 @@ export class Feed implements SourceHost {
   readonly keepsLetters: boolean;
   /** Whether it can take back what is released */
   readonly partitioned: boolean;
+  readonly #byPartition: boolean;
   readonly partitions: Map<string, OwnPartition> = new Map();
   /** It has ended by itself */
   hasEnded = false;
@@ -85,6 +86,7 @@ export class Feed implements SourceHost {
     this.source = guardSource(source);
     this.keepsLetters = source.capabilities.deadLetters;
     this.partitioned = source.capabilities.partitions;
+    this.#byPartition = source.capabilities.credit === "partition";
     this.ownsSessions = this.partitioned || d.settings.ack === "session";
   }
 
@@ -119,7 +121,7 @@ export class Feed implements SourceHost {
     if (own === undefined) return;
     own.state = reason === "lost" ? "lost" : "leaving";
     // What it was asked for will not come any more.
-    if (this.source.capabilities.credit === "partition") this.#asked -= own.asked;
+    if (this.#byPartition) this.#asked -= own.asked;
     own.asked = 0;
     await handOver(this.#d, this, partition, this.#d.settings.graceMs, reason === "lost");
     if (this.partitions.get(partition) === own) this.partitions.delete(partition);
@@ -134,7 +136,7 @@ export class Feed implements SourceHost {
     }
     this.#asked--;
     this.#unsettled++;
-    if (this.#asked <= 0) this.#askSoon();
+    if (this.#asked <= 0 || (this.#byPartition && (own?.asked ?? 0) <= 0)) this.#askSoon();
     if (this.#d.settings.schema === undefined) this.#take(delivery, delivery.message);
     else this.#d.validated(delivery.message, (result) => this.#validated(delivery, result));
   }
@@ -299,8 +301,7 @@ export class Feed implements SourceHost {
   roomMade(): void {
     if (this.#state !== "open" || this.#askScheduled) return;
     // One partition may be without credit while others have all of theirs.
-    const byPartition = this.source.capabilities.credit === "partition";
-    if (byPartition || this.#asked < this.#window / 2) this.#askSoon();
+    if (this.#byPartition || this.#asked < this.#window / 2) this.#askSoon();
   }
 
   /** Whoever consumes it has gone: nothing more is read. */
@@ -366,7 +367,7 @@ export class Feed implements SourceHost {
 
   #ask(): void {
     if (this.isOver) return;
-    if (this.source.capabilities.credit === "partition") this.#askByPartition();
+    if (this.#byPartition) this.#askByPartition();
     else this.#askForAll();
   }
 

@@ -24,11 +24,11 @@ export async function drain(d: Dispatcher, deadlineMs: number): Promise<DrainRep
   if (!isEmpty(d)) await stopAll(d);
   if (d.ledger.pendingLetters > 0) d.ledger.giveUpLetters();
   d.refuseSenders();
-  const ignored = [...d.sessions.values()].filter((session) => session.has(OVERDUE));
   // A source that does not close is not waited for longer than a handler that does not stop.
   const left = begun + deadlineMs + d.settings.graceMs - d.settings.clock.now();
   await until(d, () => d.feeds.size === 0, Math.max(0, left));
   if (d.feeds.size === 0) await closing;
+  const ignored = [...d.sessions.values()].filter((session) => session.has(OVERDUE));
   d.state = "closed";
   d.idle.tidy();
   return Object.freeze({

@@ -149,6 +149,8 @@ export class Ledger {
     const letter = this.#letter(envelope, key, reason, error);
     envelope.extra?.ticket?.reject(error);
     if (typeof deadLetter === "function") {
+      // The letter may take its time, and by then nobody knows that it was lost.
+      if (envelope.feed?.lost(envelope.partition) === true) this.settle(envelope, "dead");
       this.#post({ envelope, letter, cancelRetry: undefined }, deadLetter, 0);
       return;
     }
