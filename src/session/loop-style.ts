@@ -11,7 +11,7 @@ import { refusal, takeOutstanding, Wait, type WaitKind } from "../task/wait.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { show } from "./errors.ts";
 import { ENDS, ONE_TRY, SPECIAL, type Envelope } from "./inbox.ts";
-import { AGAIN, END_ASKED, isOver, LEAVING, type LiveSession } from "./session.ts";
+import { AGAIN, BEGUN, END_ASKED, isOver, LEAVING, PERMIT, type LiveSession } from "./session.ts";
 
 type Result = IteratorResult<unknown, undefined>;
 
@@ -101,12 +101,11 @@ export function next(d: Dispatcher, session: LiveSession): Result | Promise<Resu
     session.inHand = undefined;
     return park(d, session);
   }
-  if (
-    (head.flags & SPECIAL) !== 0 ||
-    session.border !== undefined ||
-    d.crowded ||
-    d.turnOver()
-  ) {
+  if (d.crowded || d.turnOver()) {
+    session.inHand = undefined;
+    return park(d, session);
+  }
+  if ((head.flags & SPECIAL) !== 0 || session.border !== undefined) {
     session.inHand = undefined;
     return nextSlowly(d, session);
   }
@@ -129,6 +128,7 @@ function nextSlowly(d: Dispatcher, session: LiveSession): Result | Promise<Resul
     const refused = refusal(currentScope(), undefined);
     if (refused !== undefined) return Promise.reject(refused as Error);
   }
+  const goesOn = mayGoOn(d, session);
   // One that goes on after it was told to stop has not finished with its message,
   // as far as anybody can tell: what becomes of it is the end's to say.
   if (session.inHand !== undefined && session.endReason === undefined) {
@@ -139,7 +139,7 @@ function nextSlowly(d: Dispatcher, session: LiveSession): Result | Promise<Resul
     d.end(session, session.has(END_ASKED) ? "ended" : "moved");
     return afterEnd(session);
   }
-  if (session.head !== undefined && !d.crowded && !d.turnOver()) {
+  if (session.head !== undefined && goesOn) {
     const envelope = d.take(session);
     if (envelope !== undefined) {
       session.inHand = envelope;
@@ -149,6 +149,14 @@ function nextSlowly(d: Dispatcher, session: LiveSession): Result | Promise<Resul
     if (session.endReason !== undefined) return afterEnd(session);
   }
   return park(d, session);
+}
+
+/** Whether a handler that asks may have a message now, without standing in line for its turn. */
+function mayGoOn(d: Dispatcher, session: LiveSession): boolean {
+  // One that has given a wait up runs without a permit.
+  if (!session.has(PERMIT)) return d.running < d.settings.maxRunning && !d.turnOver();
+  // The turn of one that has had nothing yet has just come.
+  return !session.has(BEGUN) || (!d.crowded && !d.turnOver());
 }
 
 /** Nothing to give yet: the handler waits, and holds no permit. */

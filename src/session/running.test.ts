@@ -1,6 +1,9 @@
 // Permits (`maxRunning`), and handlers that do not stop when they are told to.
 import { expect, test } from "vitest";
-import { m, Rig, styles } from "./test-support/rig.ts";
+import { sleep } from "../task/sleep.ts";
+import { timeout } from "../task/timeout.ts";
+import { SessionRouter } from "./router.ts";
+import { m, Rig, styles, type Message } from "./test-support/rig.ts";
 
 test.for(styles)(
   "SessionRouter runs as many handlers at once as maxRunning says, first come first served (%s)",
@@ -38,6 +41,47 @@ test.for(styles)(
     expect(rig.began).toEqual(["a1", "b1", "a2", "b2"]);
   },
 );
+
+test.for(styles)(
+  "SessionRouter gives new sessions their first message in the order in which they came (%s)",
+  async (style) => {
+    const rig = new Rig(style, { maxRunning: 2 });
+    await rig.send(m("a1"));
+    const work = { work: 10 };
+    await rig.send(m("b1", work), m("c1", work), m("a2", work), m("d1", work));
+    expect(rig.began).toEqual(["a1", "b1", "c1"]);
+    await rig.clock.advance(10);
+    expect(rig.began).toEqual(["a1", "b1", "c1", "a2", "d1"]);
+  },
+);
+
+test("SessionRouter gives a loop that has given a wait up no message beyond maxRunning", async () => {
+  const rig = new Rig("async");
+  const log: string[] = [];
+  const router = new SessionRouter({
+    key: (message: Message) => message.key,
+    clock: rig.clock,
+    maxRunning: 1,
+    async session(session) {
+      await session.receive();
+      if (session.key === "b") return sleep(100);
+      await timeout(10, () => session.receive()).catch(() => log.push("given up"));
+      await sleep(10);
+      log.push(`${(await session.receive())?.name} at ${rig.clock.now() - 1_000_000}`);
+      return undefined;
+    },
+  });
+  await router.send(m("a1"));
+  await rig.clock.settle();
+  await router.send(m("b1"));
+  await rig.clock.advance(15);
+  await router.send(m("a2"));
+  await rig.clock.advance(80);
+  expect(log).toEqual(["given up"]);
+  expect(router.statistics().running).toBe(1);
+  await rig.clock.advance(10);
+  expect(log).toEqual(["given up", "a2 at 100"]);
+});
 
 test.for(styles)(
   "SessionRouter holds no permit for a session that waits for its next message (%s)",
