@@ -82,33 +82,34 @@ export interface SessionExtra {
 
 /** @internal */
 export class LiveSession extends Inbox implements Session, Idler, TaskOwner, TaskKeeper {
-  readonly key: Key;
-  readonly host: Dispatcher;
+  // In the order in which a message needs them: what it touches lies together.
   status: SessionStatus = "opening";
   bits = 0;
-  state: unknown = undefined;
-  endReason: EndReason | undefined = undefined;
-  error: unknown = undefined;
   inHand: Envelope | undefined = undefined;
-  /** Loop style: the handler's task; message style: the call's, while it runs */
+  endReason: EndReason | undefined = undefined;
+  handledCount = 0;
+  /** Loop style: the handler's task; message style: the call's, once somebody has asked for it */
   handler: Task<unknown> | undefined = undefined;
-  scope: Scope | undefined = undefined;
+  /** Loop style: the handler waits for its next message */
+  waiter: Wait<IteratorResult<unknown, undefined>> | undefined = undefined;
   /** Message style: the call in progress */
   call: Call | undefined = undefined;
   /** Message style: the context of its calls */
   point: EnterPoint | undefined = undefined;
-  /** Loop style: the handler waits for its next message */
-  waiter: Wait<IteratorResult<unknown, undefined>> | undefined = undefined;
+  state: unknown = undefined;
+  quietAt = 0;
+  idleSlot: IdleSlot | undefined = undefined;
   /** Loop style: the wait that `waiter` is, each time */
   receiver: Wait<IteratorResult<unknown, undefined>> | undefined = undefined;
-  handledCount = 0;
-  startTime = 0;
-  ownIdleMs: number;
-  quietAt = 0;
+  extra: SessionExtra | undefined = undefined;
+  readonly key: Key;
+  readonly host: Dispatcher;
+  scope: Scope | undefined = undefined;
   idleBefore: Idler | undefined = undefined;
   idleAfter: Idler | undefined = undefined;
-  idleSlot: IdleSlot | undefined = undefined;
-  extra: SessionExtra | undefined = undefined;
+  ownIdleMs: number;
+  startTime = 0;
+  error: unknown = undefined;
 
   constructor(key: Key, host: Dispatcher) {
     super();

@@ -75,6 +75,8 @@ function ignore(): void {}
  * it is cancelled too; `shield` prevents that.
  */
 export class Task<T = unknown> implements PromiseLike<T> {
+  /** Requests that wait for a wait, in all its scopes @internal */
+  outstanding = 0;
   readonly #id = ++count;
   #name: string | undefined;
   readonly #workName: string;
@@ -96,8 +98,6 @@ export class Task<T = unknown> implements PromiseLike<T> {
   scope: Scope;
   /** The youngest of its outstanding waits @internal */
   lastWait: Wait<never> | undefined = undefined;
-  /** Requests that wait for a wait, in all its scopes @internal */
-  outstanding = 0;
   /** @internal */
   keeper: TaskKeeper | undefined = undefined;
   /** Neighbours in the list of live tasks @internal */
