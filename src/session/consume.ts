@@ -6,7 +6,7 @@
 // engine gives credit by partition, a partition holds its share) no more is
 // asked for.
 import { guardSource } from "../message/guard.ts";
-import type { Delivery, Key } from "../message/delivery.ts";
+import type { DeadLetterReason, Delivery, Key } from "../message/delivery.ts";
 import { toSource, type Consumable } from "../message/iterable.ts";
 import type {
   Partition,
@@ -146,7 +146,7 @@ export class Feed implements SourceHost {
     result: { readonly value?: unknown; readonly error?: unknown },
   ): void {
     if (result.error === undefined) this.#take(delivery, result.value);
-    else this.#bury(delivery, undefined, result.error);
+    else this.#bury(delivery, undefined, "invalid", result.error);
   }
 
   /** A partition of it is being handed over, or all of them: no handler gets anything more of it. */
@@ -166,6 +166,10 @@ export class Feed implements SourceHost {
       return;
     }
     let key: Key | undefined;
+    if (this.#d.givesUp) {
+      this.#bury(delivery, undefined, "drained");
+      return;
+    }
     try {
       if (delivery.invalid !== undefined) throw delivery.invalid;
       key = this.#d.keyOf(message, delivery);
@@ -179,7 +183,7 @@ export class Feed implements SourceHost {
       }
       if (this.ownsSessions) this.#d.fed(key, this, delivery.partition);
     } catch (error) {
-      this.#bury(delivery, key, error);
+      this.#bury(delivery, key, "invalid", error);
     }
   }
 
@@ -194,23 +198,21 @@ export class Feed implements SourceHost {
     );
   }
 
-  #bury(delivery: Delivery, key: Key | undefined, error: unknown): void {
+  #bury(delivery: Delivery, key: Key | undefined, reason: DeadLetterReason, error?: unknown): void {
     const envelope = new Envelope(delivery.message, 0, this.#d.time());
     envelope.from(this, delivery);
-    this.#d.bury(envelope, key, "invalid", error);
+    this.#d.bury(envelope, key, reason, error);
   }
 
   aborted(delivery: Delivery): void {
     this.#unsettled++;
-    const envelope = new Envelope(delivery.message, 0, this.#d.time());
-    envelope.from(this, delivery);
     let key: Key | undefined;
     try {
       key = this.#d.keyOf(delivery.message, delivery);
     } catch {
       key = undefined;
     }
-    this.#d.bury(envelope, key, "aborted");
+    this.#bury(delivery, key, "aborted");
   }
 
   ended(): void {
@@ -372,9 +374,10 @@ export class Feed implements SourceHost {
   }
 
   #askForAll(): void {
-    const room = this.#d.settings.maxHeld - this.#d.ledger.held - this.#d.askedAhead();
+    const held = this.#d.ledger.held + this.#d.validating;
+    const room = this.#d.settings.maxHeld - held - this.#d.askedAhead();
     // What other sources were asked for may never come: each may always bring one.
-    const least = this.#asked === 0 && this.#d.ledger.held < this.#d.settings.maxHeld ? 1 : 0;
+    const least = this.#asked === 0 && held < this.#d.settings.maxHeld ? 1 : 0;
     const count = Math.max(Math.min(this.#window - this.#asked, room), least);
     if (count < 1) {
       if (this.#asked === 0) this.#d.unblock();

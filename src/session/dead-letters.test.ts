@@ -34,7 +34,7 @@ test.for(styles)(
       onExhausted: "deadLetter",
       deadLetter: (letter) => void letters.push(letter),
     });
-    const letters: DeadLetter<Message>[] = [];
+    const letters: DeadLetter<Message, string>[] = [];
     await rig.consume([m("a1", { fails: 2 })]);
     await rig.send(m("a2", { fails: 2 }));
     await rig.clock.advance(20);
@@ -232,7 +232,7 @@ test.for(styles)(
 test.for(styles)(
   "SessionRouter replays a letter that it does not keep as well, and one that fails again makes a new one (%s)",
   async (style) => {
-    const letters: DeadLetter<Message>[] = [];
+    const letters: DeadLetter<Message, string>[] = [];
     const rig = new Rig(style, { ...giveUp, deadLetter: (letter) => void letters.push(letter) });
     await rig.send(m("a1", { fails: 1 }));
     await rig.router.replay(letters[0]!);

@@ -101,6 +101,8 @@ export class Dispatcher {
   /** The clock when the router was made; times of sessions and messages count from here */
   readonly epoch: number;
   state: "open" | "draining" | "closed" = "open";
+  /** The deadline of the drain is over: what still comes is given up */
+  givesUp = false;
   /** What a session that has nothing left to do ends as, while the router drains */
   drainReason: "drained" | "sourceEnded" = "drained";
   live = 0;
@@ -176,7 +178,8 @@ export class Dispatcher {
       settings.time === undefined &&
       settings.interrupts === undefined;
     this.eventTime = settings.time === undefined ? undefined : new EventTime(this);
-    this.#validation = settings.schema === undefined ? undefined : new Validation(settings.schema);
+    this.#validation =
+      settings.schema === undefined ? undefined : new Validation(settings.schema, this.#released);
     if (settings.style === "message") showOnDemand(this);
     this.asynchronous = isAsyncFunction(settings.message) || isAsyncFunction(settings.output);
     this.asynchronousState = isAsyncFunction(settings.state);
@@ -323,8 +326,9 @@ export class Dispatcher {
     else this.#validation.after(then);
   }
 
-  get validating(): boolean {
-    return this.#validation?.busy === true;
+  /** How many messages are being validated: read already, and not yet held. */
+  get validating(): number {
+    return this.#validation?.waiting ?? 0;
   }
 
   call(message: unknown, options?: WaitOptions): Promise<unknown> {

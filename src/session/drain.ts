@@ -42,7 +42,10 @@ export async function drain(d: Dispatcher, deadlineMs: number): Promise<DrainRep
 
 function isEmpty(d: Dispatcher): boolean {
   return (
-    d.sessions.size === 0 && d.ledger.held === 0 && d.ledger.pendingLetters === 0 && !d.validating
+    d.sessions.size === 0 &&
+    d.ledger.held === 0 &&
+    d.ledger.pendingLetters === 0 &&
+    d.validating === 0
   );
 }
 
@@ -95,6 +98,7 @@ function endQuiet(d: Dispatcher): void {
 /** Past the deadline: everything that still runs is told to stop, and has `graceMs` for it. */
 async function stopAll(d: Dispatcher): Promise<void> {
   d.drainReason = "drained";
+  d.givesUp = true;
   d.refuseSenders();
   for (const session of [...d.sessions.values()]) {
     for (const envelope of [...session]) {

@@ -13,15 +13,19 @@ export interface Validated {
 /** @internal */
 export class Validation {
   readonly #schema: StandardSchemaV1;
+  /** Called when one that took its time is through */
+  readonly #onThrough: () => void;
   #line: Promise<void> = Promise.resolve();
   #waiting = 0;
 
-  constructor(schema: StandardSchemaV1) {
+  constructor(schema: StandardSchemaV1, onThrough: () => void) {
     this.#schema = schema;
+    this.#onThrough = onThrough;
   }
 
-  get busy(): boolean {
-    return this.#waiting > 0;
+  /** How many are being validated, or wait behind one that is. */
+  get waiting(): number {
+    return this.#waiting;
   }
 
   /** Validates at once, for a sender that does not wait. */
@@ -69,7 +73,10 @@ export class Validation {
 
   #enqueue(work: () => void | Promise<void>): void {
     this.#waiting++;
-    this.#line = this.#line.then(work).finally(() => this.#waiting--);
+    this.#line = this.#line.then(work).finally(() => {
+      this.#waiting--;
+      this.#onThrough();
+    });
   }
 
   #validate(message: unknown): StandardResult<unknown> | Promise<StandardResult<unknown>> {

@@ -173,7 +173,28 @@ function check(settings: Settings): void {
       ),
     );
   }
+  const { schema } = settings;
+  if (schema !== undefined && typeof schema?.["~standard"]?.validate !== "function") {
+    throw new TypeError(
+      cannot(`schema must be a Standard Schema, current value is ${show(schema)}`),
+    );
+  }
+  checkMethods(values, "clock", ["now", "wakeAfter"]);
+  checkMethods(values, "store", ["load", "save", "delete"]);
   checkTogether(settings);
+}
+
+function checkMethods(
+  values: Record<string, unknown>,
+  name: string,
+  methods: readonly string[],
+): void {
+  const value = values[name];
+  if (value === undefined) return;
+  const given = value as Record<string, unknown> | null;
+  if (methods.every((method) => typeof given?.[method] === "function")) return;
+  const list = `${methods.slice(0, -1).join(", ")} and ${methods.at(-1)}`;
+  throw new TypeError(cannot(`${name} must have ${list}, current value is ${show(value)}`));
 }
 
 const functions = `key starts ends session message ended stopped state output time interrupts
