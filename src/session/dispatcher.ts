@@ -54,7 +54,7 @@ import * as messageStyle from "./message-style.ts";
 import type { EndReason } from "./options.ts";
 import { ReadyLine } from "./ready-line.ts";
 import { SavedStates } from "./saved.ts";
-import { AGAIN, BEGUN, END_ASKED, LiveSession, PERMIT, PLACE } from "./session.ts";
+import { AGAIN, BEGUN, END_ASKED, LiveSession, PERMIT, PLACE, STARTED } from "./session.ts";
 import type { Settings } from "./settings.ts";
 import { EndedRing } from "./why.ts";
 
@@ -512,6 +512,7 @@ export class Dispatcher {
       session = this.#newSession(key);
     }
     if (session.status === "waiting") return this.#putWaiting(session, envelope, patience);
+    if (this.settings.interrupts !== undefined) this.#interrupt(session, envelope);
     const inside = session.border === undefined && session.length < this.settings.inboxSize;
     if (!inside && session.status !== "parked") return this.#putFull(session, envelope, patience);
     this.#put(session, envelope, inside);
@@ -529,7 +530,6 @@ export class Dispatcher {
     }
     this.#accept(envelope);
     session.push(envelope, inside);
-    if (this.settings.interrupts !== undefined) this.#interrupt(session, envelope);
     if (session.status === "quiet") this.wake(session);
   }
 
@@ -588,7 +588,7 @@ export class Dispatcher {
     }
     this.#accept(envelope);
     const victim = overflow === "dropNewest" ? envelope : oldestOf(session);
-    const dropped = victim === undefined || (victim.flags & ENDS) !== 0 ? envelope : victim;
+    const dropped = victim ?? envelope;
     if ((dropped.flags & ENDS) !== 0) {
       // An end message is never dropped: it goes in beyond the size.
       session.push(envelope, true);
@@ -602,11 +602,16 @@ export class Dispatcher {
     return "accepted";
   }
 
+  /** Before it has its place, so that a full inbox does not keep it from making room. */
   #interrupt(session: LiveSession, envelope: Envelope): void {
-    if (session.endReason !== undefined || !this.#interrupts(session, envelope.message)) return;
+    if (session.endReason !== undefined || session.status === "parked") return;
+    if (!this.#interrupts(session, envelope.message)) return;
     for (const queued of [...session]) {
-      if (queued === envelope || (queued.flags & (ENDS | MARK)) !== 0) continue;
-      if ((queued.flags & UNADMITTED) !== 0) continue;
+      if ((queued.flags & (ENDS | MARK)) !== 0) continue;
+      // What still waited for room would have had its place before this one.
+      if ((queued.flags & UNADMITTED) !== 0) this.#admitNow(queued);
+      // It may start what its predecessor would have started.
+      if (!session.has(STARTED)) envelope.flags |= queued.flags & MAY_START;
       session.remove(queued);
       this.ledger.done(queued, "interrupted", undefined, session.key);
       this.#left(session, queued);
@@ -616,9 +621,9 @@ export class Dispatcher {
     if (session.status === "retrying" || session.has(AGAIN)) {
       session.inHand = undefined;
       session.bits &= ~AGAIN;
-      session.extra?.cancelRetry?.();
+      if (!session.has(STARTED)) envelope.flags |= inHand.flags & MAY_START;
       this.ledger.done(inHand, "interrupted", undefined, session.key);
-      if (session.status === "retrying") this.wake(session);
+      retryNow(this, session);
       return;
     }
     const running = this.taskOfCall(session);
@@ -1121,11 +1126,9 @@ export class Dispatcher {
     const cancelTimer = this.settings.clock.wakeAfter(ms, () => {
       timers.delete(callOff);
       envelope.at = this.time();
-      this.#put(
-        session,
-        envelope,
-        session.border === undefined && session.length < this.settings.inboxSize,
-      );
+      if (this.settings.interrupts !== undefined) this.#interrupt(session, envelope);
+      const inside = session.border === undefined && session.length < this.settings.inboxSize;
+      this.#put(session, envelope, inside);
     });
     const callOff = (): void => {
       timers.delete(callOff);

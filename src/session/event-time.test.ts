@@ -127,6 +127,16 @@ test.for(styles)(
 );
 
 test.for(styles)(
+  "SessionRouter measures what joins a session from its own first message, not from one before its end (%s)",
+  async (style) => {
+    const rig = new Rig(style, { ...timed, idleMs: 60 });
+    await rig.consume([t("a", 0), t("a", 50, { end: true }), t("a", 100), t("a", 30), t("a", 41)]);
+    expect(rig.done).toEqual(["a0", "a50", "a100", "a41"]);
+    expect(rig.fates).toContain("a30 dead late");
+  },
+);
+
+test.for(styles)(
   "SessionRouter takes a slow handler for nothing that could change the sessions (%s)",
   async (style) => {
     const rig = new Rig(style, { ...timed, idleMs: 10 });

@@ -96,22 +96,87 @@ test.for(messageStyles)(
 );
 
 test.for(messageStyles)(
-  "SessionRouter lets the sender of a queued message wait for room no longer than before (%s)",
+  "SessionRouter is interrupted although the inbox is full, and by senders that wait too (%s)",
   async (style) => {
-    const rig = new Rig(style, { ...stop, inboxSize: 1 });
-    const sent: string[] = [];
-    const send = (message: Message): void => {
-      void rig.router.send(message).then(() => sent.push(message.name));
-    };
-    send(m("a1", { work: 100 }));
-    await rig.clock.settle();
-    for (const message of [m("a2"), m("a3"), m("a!")]) send(message);
-    await rig.clock.advance(100);
-    expect(sent).toEqual(["a1", "a2", "a3", "a!"]);
-    expect(rig.done.at(-1)).toBe("a!");
-    expect(rig.router.statistics()).toMatchObject({ held: { messages: 0 }, queued: 0 });
+    for (const overflow of ["wait", "reject", "dropOldest", "dropNewest"] as const) {
+      const rig = new Rig(style, { ...stop, inboxSize: 2, overflow });
+      const sent: string[] = [];
+      const send = (message: Message): void => {
+        const sending = rig.router.send(message);
+        sending.then(() => sent.push(message.name)).catch(() => {});
+      };
+      send(m("a1", { work: 100 }));
+      await rig.clock.settle();
+      for (const message of [m("a2"), m("a3"), m("a4"), m("a!"), m("a5")]) send(message);
+      await rig.clock.settle();
+      expect(rig.began).toEqual(["a1", "a!", "a5"]);
+      const waited = overflow === "wait" ? ["a4"] : [];
+      expect(sent.filter((name) => name !== "a4")).toEqual(["a1", "a2", "a3", "a!", "a5"]);
+      if (overflow === "wait") expect(sent).toContain("a4");
+      const dropped = overflow.startsWith("drop") ? 1 : 0;
+      expect(rig.router.statistics()).toMatchObject({
+        interrupted: 3 + waited.length,
+        dropped,
+        handled: 2,
+        queued: 0,
+        held: { messages: 0 },
+      });
+    }
   },
 );
+
+test.for(messageStyles)(
+  "SessionRouter is interrupted by a consumed message behind a full inbox, and by one that it sent itself (%s)",
+  async (style) => {
+    const rig = new Rig(style, {
+      ...stop,
+      inboxSize: 1,
+      work(message, session) {
+        if (message.name === "a!") session.sendAfter(50, m("a9!"));
+      },
+    });
+    await rig.consume([m("a1", { work: 100 })]);
+    await rig.push(m("a2"), m("a3"), m("a4"), m("a!", { work: 100 }), m("a5"));
+    expect(rig.began).toEqual(["a1", "a!"]);
+    await rig.clock.advance(50);
+    expect(rig.began).toEqual(["a1", "a!", "a9!"]);
+    expect(rig.fates).toEqual(["a2 done", "a3 done", "a4 done", "a1 done", "a5 done", "a! done"]);
+    expect(rig.router.statistics()).toMatchObject({ interrupted: 6, handled: 1 });
+  },
+);
+
+test.for(messageStyles)(
+  "SessionRouter lets a message that interrupts a start take its place (%s)",
+  async (style) => {
+    let broken = true;
+    const rig = new Rig(style, {
+      ...stop,
+      starts: (message) => message.start === true,
+      retryDelayMs: () => 1_000,
+      state() {
+        if (broken) throw new Error("no state");
+        return "state";
+      },
+      work: (_message, session) => void rig.log.push(String(session.state)),
+    });
+    await rig.send(m("a1", { start: true }), m("a!"), m("b1", { start: true }));
+    broken = false;
+    await rig.send(m("b!"));
+    expect(rig.log).toEqual(["b!", "state"]);
+    await rig.clock.advance(1_000);
+    expect(rig.log).toEqual(["b!", "state", "a!", "state"]);
+    expect(rig.letters).toEqual([]);
+    expect(rig.router.statistics()).toMatchObject({ interrupted: 2, started: 2 });
+    expect(rig.clock.waiting).toBe(0);
+  },
+);
+
+test.for(messageStyles)("SessionRouter does not interrupt a parked key (%s)", async (style) => {
+  const rig = new Rig(style, { ...stop, attempts: 1, onExhausted: "park" });
+  await rig.send(m("a1", { fails: 9 }), m("a2"));
+  await rig.send(m("a!"));
+  expect(rig.router.statistics()).toMatchObject({ parked: 1, interrupted: 0, queued: 3 });
+});
 
 test.for(messageStyles)(
   "SessionRouter tells a caller that its message was interrupted (%s)",

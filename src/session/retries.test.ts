@@ -313,3 +313,25 @@ test.for(styles)(
     }
   },
 );
+
+test.for(styles)(
+  "SessionRouter does not take a start whose state could not be made for a second start (%s)",
+  async (style) => {
+    let broken = true;
+    const rig = new Rig(style, {
+      attempts: 2,
+      retryDelayMs: () => 10,
+      starts: (message) => message.start === true,
+      duplicateStart: "replace",
+      state() {
+        if (broken) throw new Error("no state");
+      },
+    });
+    await rig.send(m("a1", { start: true }));
+    broken = false;
+    await rig.clock.advance(10);
+    expect(rig.done).toEqual(["a1"]);
+    expect(rig.told).toEqual([]);
+    expect(rig.router.statistics()).toMatchObject({ started: 1, live: 1 });
+  },
+);

@@ -258,6 +258,36 @@ test.for(styles)(
 );
 
 test.for(styles)(
+  "SessionRouter loads for the next session only when a save that nobody awaited is stored (%s)",
+  async (style) => {
+    const log: string[] = [];
+    const rig = new Rig(style, {
+      store: {
+        load: () => void log.push("load"),
+        save: () =>
+          new Promise<void>((resolve) => {
+            rig.clock.wakeAfter(10, () => {
+              log.push("saved");
+              resolve();
+            });
+          }),
+        delete: () => void log.push("delete"),
+      },
+      work(message, session) {
+        if (message.name === "a1") void session.save("state");
+      },
+    });
+    await rig.send(m("a1"));
+    rig.router.cancel("a");
+    await rig.send(m("a2"));
+    await rig.clock.advance(10);
+    expect(log).toEqual(["load", "saved", "load"]);
+    expect(rig.done).toEqual(["a1", "a2"]);
+    await rig.send(m("b1"));
+  },
+);
+
+test.for(styles)(
   "SessionRouter fails the message whose save failed, when the handler waits for it (%s)",
   async (style) => {
     const rig = new Rig(style, {
