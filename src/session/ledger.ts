@@ -148,13 +148,14 @@ export class Ledger {
     if (reason === "invalid") this.invalid++;
     const letter = this.#letter(envelope, key, reason, error);
     envelope.extra?.ticket?.reject(error);
+    const lost = envelope.feed?.lost(envelope.partition) === true;
     if (typeof deadLetter === "function") {
       // The letter may take its time, and by then nobody knows that it was lost.
-      if (envelope.feed?.lost(envelope.partition) === true) this.settle(envelope, "dead");
+      if (lost) this.settle(envelope, "dead");
       this.#post({ envelope, letter, cancelRetry: undefined }, deadLetter, 0);
       return;
     }
-    const theirs = deadLetter === undefined && envelope.feed?.keepsLetters === true;
+    const theirs = deadLetter === undefined && !lost && envelope.feed?.keepsLetters === true;
     if (deadLetter === undefined && !theirs) this.#keep(letter);
     this.leave(envelope);
     this.settle(envelope, "dead", theirs ? letter : undefined);

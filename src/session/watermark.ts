@@ -38,6 +38,8 @@ export class EventTime {
   readonly #d: Dispatcher;
   readonly #partitions = new Map<string, PartitionTime>();
   #number = 0;
+  /** The router drains: what still comes, from a sender that waited, is not held */
+  #over = false;
   /** Messages held until the watermark reaches them */
   held = 0;
   /** A session has set an idle time of its own */
@@ -57,9 +59,11 @@ export class EventTime {
     }
     here.heap.push({ key, envelope, time, number: this.#number++ });
     this.held++;
-    if (time <= here.greatest) return;
-    here.greatest = time;
-    this.#advance(here, time - this.#d.settings.latenessMs);
+    if (this.#over) this.#flush(here);
+    else if (time > here.greatest) {
+      here.greatest = time;
+      this.#advance(here, time - this.#d.settings.latenessMs);
+    } else if (time === here.watermark) this.#advance(here, time);
   }
 
   /**
@@ -79,6 +83,7 @@ export class EventTime {
 
   /** The router drains: everything goes on, in order. */
   flushAll(): void {
+    this.#over = true;
     for (const [name, here] of this.#partitions) {
       this.#partitions.delete(name);
       this.#flush(here);
@@ -148,7 +153,7 @@ export class EventTime {
   }
 
   #advance(here: PartitionTime, to: number): void {
-    if (to <= here.watermark) return;
+    if (to < here.watermark) return;
     here.watermark = to;
     for (
       let first = here.heap.first;
