@@ -31,6 +31,8 @@ export interface MessagePlan {
   readonly key: number;
   readonly kind: Kind;
   readonly urgent: boolean;
+  /** Event time, where the router has it */
+  readonly time: number;
   readonly script: Script;
 }
 
@@ -119,6 +121,8 @@ export interface RouterPlan {
   readonly late: "deadLetter" | "drop";
   readonly idleMs: number;
   readonly interrupts: boolean;
+  /** Event time; `undefined`: the clock's */
+  readonly latenessMs: number | undefined;
   readonly attempts: number;
   readonly retryMs: number | undefined;
   readonly onExhausted: "deadLetter" | "park" | "end";
@@ -189,6 +193,7 @@ function message(script: fc.Arbitrary<Script>): fc.Arbitrary<MessagePlan> {
       { weight: 1, arbitrary: fc.constant<Kind>("end") },
     ),
     urgent: rarely(15),
+    time: fc.nat({ max: 60 }),
     script,
   });
 }
@@ -239,9 +244,7 @@ const act: fc.Arbitrary<Act> = fc.oneof(
   {
     weight: 6,
     arbitrary: fc.record({
-      do: fc.constantFrom(
-        ...(["end", "cancel", "cancelTask", "save", "leave", "look"] as const),
-      ),
+      do: fc.constantFrom(...(["end", "cancel", "cancelTask", "save", "leave", "look"] as const)),
     }),
   },
   {
@@ -282,9 +285,7 @@ const deadlineMs = fc.oneof(
 
 const sending: fc.Arbitrary<Op> = fc.record({
   ...gap,
-  op: fc.constantFrom(
-    ...(["send", "send", "send", "trySend", "call"] as const),
-  ),
+  op: fc.constantFrom(...(["send", "send", "send", "trySend", "call"] as const)),
   awaited: rarely(15),
   message: anyMessage,
 });
@@ -326,9 +327,7 @@ const other: fc.Arbitrary<Op> = fc.oneof(
     weight: 5,
     arbitrary: fc.record({
       ...gap,
-      op: fc.constantFrom(
-        ...(["redeliver", "endSources", "statistics", "join", "pause"] as const),
-      ),
+      op: fc.constantFrom(...(["redeliver", "endSources", "statistics", "join", "pause"] as const)),
     }),
   },
 );
@@ -385,6 +384,7 @@ export const anyRouter: fc.Arbitrary<RouterPlan> = fc.record({
   late: fc.constantFrom("deadLetter", "drop"),
   idleMs: mostly(Infinity, 50, fc.integer({ min: 0, max: 15 })),
   interrupts: rarely(35),
+  latenessMs: mostly<number | undefined>(undefined, 15, fc.nat({ max: 30 })),
   attempts: fc.integer({ min: 1, max: 3 }),
   retryMs: fc.oneof(
     { weight: 8, arbitrary: fc.nat({ max: 8 }) },
@@ -405,7 +405,7 @@ export const anyRouter: fc.Arbitrary<RouterPlan> = fc.record({
   cleanupMs: someMs,
 });
 
-/** The calm router of most focused properties; `with_` says what matters there. */
+/** The calm router of most focused properties. */
 export const calmRouter: RouterPlan = {
   style: "message",
   inboxSize: 2,
@@ -420,6 +420,7 @@ export const calmRouter: RouterPlan = {
   late: "deadLetter",
   idleMs: Infinity,
   interrupts: false,
+  latenessMs: undefined,
   attempts: 2,
   retryMs: 3,
   onExhausted: "deadLetter",

@@ -688,7 +688,7 @@ export class World {
   #routerOptions(): SessionRouterOptions<Message, string, unknown, number> {
     const { options } = this;
     const { inboxSize, overflow, maxHeld, maxLive, maxRunning, late, idleMs, attempts } = options;
-    const { onExhausted, graceMs, retryMs } = options;
+    const { onExhausted, graceMs, retryMs, latenessMs } = options;
     const loop = options.style !== "message";
     const acked = options.ack === "session" && (options.ends || idleMs < Infinity);
     const common = {
@@ -709,6 +709,9 @@ export class World {
       starts: options.starts ? (message: Message) => message.plan.kind === "start" : undefined,
       ends: options.ends ? (message: Message) => message.plan.kind === "end" : undefined,
       duplicateStart: options.starts ? options.duplicateStart : undefined,
+      ...(latenessMs === undefined
+        ? {}
+        : { latenessMs, time: (message: Message) => message.plan.time }),
       ack: acked ? ("session" as const) : undefined,
       ended: this.#callback("ended", options.ended),
       stopped: this.#callback("stopped", options.stopped),
@@ -739,7 +742,11 @@ export class World {
         this.breach(`${what} of ${key} began while ${other.what} ran`);
       if (what === "message" && other.what === "message")
         this.breach(`two messages of ${key} are handled at once`);
-      if ((what === "ended" || what === "stopped") && other.session === session && other.what !== "store")
+      if (
+        (what === "ended" || what === "stopped") &&
+        other.session === session &&
+        other.what !== "store"
+      )
         this.breach(`${what} of ${key} was called while ${other.what} ran`);
     }
     if (session !== undefined) this.#sight(what, key, session);
@@ -759,7 +766,8 @@ export class World {
     let seen = this.sessions.get(key);
     if (seen === undefined) this.sessions.set(key, (seen = []));
     if (seen.at(-1) === session) return;
-    if (seen.includes(session)) this.breach(`${what} of ${key}: its next session has begun already`);
+    if (seen.includes(session))
+      this.breach(`${what} of ${key}: its next session has begun already`);
     else seen.push(session);
   }
 
@@ -773,7 +781,8 @@ export class World {
     if (arrival.outcomes.length > 0) this.breach(`message ${message.n} was settled and handled`);
     if (arrival.letter !== undefined || this.#posted(message, arrival))
       this.breach(`message ${message.n} was dead-lettered and handled`);
-    if (arrival.taken) this.breach(`message ${message.n} was handled after its partition was taken`);
+    if (arrival.taken)
+      this.breach(`message ${message.n} was handled after its partition was taken`);
     if (this.drained?.report !== undefined)
       this.breach(`message ${message.n} was handled after drain had returned`);
     let entries = this.entries.get(key);
