@@ -26,10 +26,13 @@ export function step(d: Dispatcher, session: LiveSession): void {
   d.takePermit(session);
   session.status = "busy";
   const go = d.asynchronous ? callInContext : call;
-  for (let count = 0; count < messagesPerTurn; count++) {
+  let count = 0;
+  for (; count < messagesPerTurn; count++) {
     const envelope = nextInHand(d, session);
-    if (envelope === undefined || !go(d, session, envelope)) return;
+    if (envelope === undefined || !go(d, session, envelope)) break;
   }
+  d.batchScope.owner = undefined;
+  if (count < messagesPerTurn) return;
   d.leavePermit(session);
   if (session.head !== undefined || session.has(AGAIN)) d.queueUp(session);
   else rest(d, session);
@@ -88,10 +91,16 @@ function isPlain(session: LiveSession, envelope: Envelope | undefined): boolean 
 function call(d: Dispatcher, session: LiveSession, envelope: Envelope): boolean {
   const { message, output } = d.settings;
   const scope = d.batchScope;
-  scope.owner = session;
+  if (scope.owner !== session) scope.owner = session;
   let result: unknown;
   try {
     result = message(envelope.message, session);
+    if (result === undefined && isPlain(session, envelope)) {
+      session.inHand = undefined;
+      session.handledCount++;
+      d.ledger.handledPlain();
+      return true;
+    }
     if (result !== undefined && output !== undefined && !isThenable(result)) {
       const writing = output(result, session);
       if (isThenable(writing)) result = giveAfter(writing, result);
@@ -101,12 +110,6 @@ function call(d: Dispatcher, session: LiveSession, envelope: Envelope): boolean 
     return threw(d, session, error);
   }
   scope.owner = undefined;
-  if (result === undefined && isPlain(session, envelope)) {
-    session.inHand = undefined;
-    session.handledCount++;
-    d.ledger.handledPlain();
-    return true;
-  }
   if (result !== undefined && isThenable(result)) {
     switchOver(d, session, result);
     return false;
@@ -150,10 +153,18 @@ function newCall(d: Dispatcher, session: LiveSession): Call {
 /** A call in the session's own context; true when it has ended already. */
 function callInContext(d: Dispatcher, session: LiveSession, envelope: Envelope): boolean {
   const point = session.point ?? firstPoint(d, session);
+  return point.runInAsyncScope(callHere, undefined, d, session, envelope);
+}
+
+/**
+ * A call in the context that we are in, which is the session's own: what follows
+ * on its promise comes back here, and the next message need not enter again.
+ */
+function callHere(d: Dispatcher, session: LiveSession, envelope: Envelope): boolean {
   const running = session.call ?? newCall(d, session);
   let result: unknown;
   try {
-    result = point.runInAsyncScope(d.settings.message, undefined, envelope.message, session);
+    result = d.settings.message(envelope.message, session);
   } catch (error) {
     return threw(d, session, error);
   }
@@ -216,13 +227,11 @@ export class Call {
     void Promise.resolve(result).then(this.onValue, this.onError);
   }
 
-  /** Hands a value to `output` in the session's context. */
+  /** Hands a value to `output`; we are in the session's context. */
   write(value: unknown): void {
     const { d } = this;
-    const session = this.session as LiveSession;
-    const point = session.point ?? firstPoint(d, session);
     try {
-      const writing = point.runInAsyncScope(d.settings.output as never, undefined, value, session);
+      const writing = d.settings.output?.(value, this.session as LiveSession);
       if (!isThenable(writing)) this.#finish(value);
       else void Promise.resolve(writing).then(() => this.#finish(value), this.onError);
     } catch (error) {
@@ -248,7 +257,7 @@ function goOn(d: Dispatcher, session: LiveSession): void {
   } else {
     const envelope = nextInHand(d, session);
     if (envelope === undefined) giveCallBack(d, session);
-    else if (callInContext(d, session, envelope)) step(d, session);
+    else if (callHere(d, session, envelope)) step(d, session);
   }
 }
 
@@ -263,9 +272,9 @@ function giveCallBack(d: Dispatcher, session: LiveSession): void {
 /** The task of the call in progress, made now if nobody has asked for it before. @internal */
 export function taskOfCall(d: Dispatcher, session: LiveSession): Task<unknown> | undefined {
   if (session.handler !== undefined) return session.handler;
-  const own = session.call !== undefined && session.inHand !== undefined;
+  const own = session.call !== undefined;
   const inBatch = d.batchScope.owner === session && session.status === "busy";
-  if (!own && !inBatch) return undefined;
+  if ((!own && !inBatch) || session.inHand === undefined) return undefined;
   const scope = inBatch ? d.batchScope : d.scopeOf(session);
   const task = new Task<unknown>(scope, undefined, d.settings.handlerName);
   task.keeper = session;
