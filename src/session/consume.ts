@@ -28,6 +28,8 @@ import { report } from "./report.ts";
 // enough that what is asked for and not there yet does not matter to maxHeld.
 const mostAhead = 1_024;
 const longTurnMs = 5;
+// One part in so many of maxHeld is kept for the partitions' own shares.
+const keptShare = 8;
 
 interface OwnPartition {
   readonly id: string;
@@ -390,12 +392,20 @@ export class Feed implements SourceHost {
   #askByPartition(): void {
     const ours = [...this.partitions.values()].filter(({ state }) => state === "ours");
     let blocked = false;
-    const share = Math.max(1, Math.floor(this.#d.settings.maxHeld / Math.max(1, ours.length)));
+    // Some of the room is kept, a share for each partition, so that one which
+    // fills all the rest waits alone.
+    const { maxHeld } = this.#d.settings;
+    const share = Math.max(1, Math.floor(maxHeld / keptShare / Math.max(1, ours.length)));
+    let room = maxHeld - share * ours.length - this.#d.ledger.held - this.#d.askedAhead();
     for (const own of ours) {
-      // A partition's share is its own: one that is full waits alone.
-      const count = Math.min(mostAhead, share) - own.asked - (own.unsettled - own.resting);
-      if (own.asked === 0 && count < 1) blocked = true;
+      const busy = own.unsettled - own.resting;
+      const count = Math.min(mostAhead - own.asked, Math.max(share - own.asked - busy, room));
+      if (own.asked === 0 && count < 1) {
+        blocked = true;
+        this.#d.eventTime?.unblockPartition(this, own.id, busy);
+      }
       if (count < 1) continue;
+      room -= count;
       own.asked += count;
       this.#asked += count;
       this.#connection?.request(count, own.id);

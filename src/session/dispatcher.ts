@@ -145,6 +145,7 @@ export class Dispatcher {
   readonly #handsDirectly: boolean;
   readonly #validation: Validation | undefined;
   readonly #warned = new Set<string>();
+  #relieving: "no" | "once" | "again" = "no";
   #batchScheduled = false;
   #inBatch = false;
   #keyType: "string" | "number" | undefined = undefined;
@@ -821,6 +822,20 @@ export class Dispatcher {
   };
 
   #relieve(): void {
+    // Who is let in may make room himself, by an interruption: the next one is
+    // let in after he has his place.
+    if (this.#relieving !== "no") {
+      this.#relieving = "again";
+      return;
+    }
+    do {
+      this.#relieving = "once";
+      this.#letIn();
+    } while ((this.#relieving as string) === "again");
+    this.#relieving = "no";
+  }
+
+  #letIn(): void {
     for (const session of this.#admissionsDue) {
       if (this.ledger.held >= this.settings.maxHeld) return;
       this.#admissionsDue.delete(session);

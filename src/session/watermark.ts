@@ -118,6 +118,14 @@ export class EventTime {
     }
   }
 
+  /** The same for a partition that has its own credit, and room for `count` messages. */
+  unblockPartition(feed: Feed, partition: string, count: number): void {
+    const here = this.#partitions.get(nameOf(feed, partition));
+    if (here?.heap.first === undefined || here.heap.size < count) return;
+    this.#d.forced("watermark");
+    this.#advance(here, here.heap.first.time);
+  }
+
   /** The messages held, oldest arrival not first. */
   *waiting(): Generator<Envelope> {
     for (const here of this.#partitions.values()) yield* here.heap.envelopes();
@@ -211,6 +219,10 @@ function nameOf(feed: Feed | undefined, partition: string): string {
 /** A binary heap by time, then by order of arrival. */
 class TimeHeap {
   readonly #items: Timed[] = [];
+
+  get size(): number {
+    return this.#items.length;
+  }
 
   get first(): Timed | undefined {
     return this.#items[0];

@@ -75,7 +75,7 @@ const plans = fc
     });
     const arrived = sent
       .toSorted((one, other) => one.arrives - other.arrives)
-      .map(({ arrives: _, ...hit }, n): Hit => ({ ...hit, n }));
+      .map((hit, n): Hit => ({ ...hit, n }));
     return { ...rest, arrived };
   });
 

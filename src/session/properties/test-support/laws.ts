@@ -60,7 +60,7 @@ export function checkRest(world: World): void {
       world.breach("a key waits for a place, and a quiet session is not evicted");
     const consuming = world.feeds.some(({ given, source, plan }) => {
       if (given.state !== "waiting") return false;
-      return !plan.keepOpen || ((source?.waiting ?? 0) > 0 && !revokedOf(world));
+      return !revokedOf(world) && (!plan.keepOpen || (source?.waiting ?? 0) > 0);
     });
     if (consuming && quiet.length > 0) world.breach("a source waits, and only quiet sessions live");
   }

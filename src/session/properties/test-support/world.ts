@@ -44,7 +44,7 @@ import {
 
 /** Lets `count` rounds of microtasks pass. */
 export async function turns(count: number): Promise<void> {
-  for (let turn = 0; turn < count; turn++) await null;
+  for (let turn = 0; turn < count; turn++) await Promise.resolve();
 }
 
 /** One coming of a message: a send, or a delivery. */
@@ -111,6 +111,9 @@ Dispatcher.prototype.time = function (this: Dispatcher) {
 };
 
 let playing: World | undefined;
+function nowPlaying(world: World | undefined): void {
+  playing = world;
+}
 subscribe("heddle:problem", (problem) => {
   playing?.reported(problem as { readonly text: string; readonly error: unknown });
 });
@@ -169,7 +172,7 @@ export class World {
   constructor(plan: Plan) {
     this.plan = plan;
     this.options = plan.router;
-    playing = this;
+    nowPlaying(this);
     this.router = new SessionRouter<Message, string, unknown, number>(this.#routerOptions());
   }
 
@@ -194,7 +197,7 @@ export class World {
       if (!this.busyKeys().has(key)) this.breach(`falsely accused: ${text}`);
       return;
     }
-    if (/was lost$/.test(String(problem.error)) && this.#settledInTime(text)) return;
+    if (String(problem.error).endsWith("was lost") && this.#settledInTime(text)) return;
     if (!graceless.some((known) => known.test(text)))
       this.breach(`reported: ${text} ${String(problem.error ?? "")}`);
   }
@@ -208,7 +211,7 @@ export class World {
 
   /** Plays the strands until nothing moves any more. */
   async play(): Promise<void> {
-    playing = this;
+    nowPlaying(this);
     for (const [number, ops] of this.plan.strands.entries()) {
       const work = (): Promise<void> => this.#strand(ops, number);
       const task = makeTask(work, { name: `strand ${number}` }, this.clock);
@@ -221,21 +224,21 @@ export class World {
   }
 
   async toEnd(): Promise<void> {
-    playing = this;
+    nowPlaying(this);
     for (let n = 0; n < 3_000; n++) if (!(await this.clock.next())) return;
     this.breach("it never comes to rest");
   }
 
   /** Drains, if nobody has, and plays on until nothing moves any more. */
   async finish(): Promise<void> {
-    playing = this;
+    nowPlaying(this);
     this.drain(this.plan.deadlineMs);
     await this.clock.settle();
     await this.toEnd();
     for (const strand of this.#strands) strand.cancel("the play is over");
     await this.clock.settle();
     for (const letter of this.router.letters()) this.letters.add(letter as DeadLetter);
-    playing = undefined;
+    nowPlaying(undefined);
   }
 
   drain(deadlineMs: number): void {
@@ -463,16 +466,19 @@ export class World {
       this.breach(`${how} after drain rejected with ${String(error)}`);
     if (this.drained === undefined && error instanceof RouterClosedError)
       this.breach(`${how} rejected with ${String(error)} without a drain`);
+    // With event time there is always room at first, and perhaps none when its time has come.
+    const full = error instanceof InboxFullError;
+    const fullLater = full && how === "call" && this.options.latenessMs !== undefined;
     if (
       error instanceof RouterClosedError ||
-      error instanceof InboxFullError ||
+      (full && !fullLater) ||
       error instanceof SelfSendError
     ) {
       arrival.state = "refused";
     } else if (how !== "call") {
       arrival.state = "refused";
       if (!cancelled) this.breach(`${how} rejected with ${String(error)}`);
-    } else if (error instanceof NotHandledError || error instanceof ScriptError) {
+    } else if (fullLater || error instanceof NotHandledError || error instanceof ScriptError) {
       arrival.state = "accepted";
       arrival.acceptedAt = ++this.#sequence;
     } else {
@@ -639,12 +645,13 @@ export class World {
     const place = places[which % Math.max(1, places.length)];
     if (place?.feed.source === undefined) return;
     const { feed, partition } = place;
-    const before = feed.source?.errors.length ?? 0;
-    const revoking = feed.source?.revoke(partition, reason);
-    if ((feed.source?.errors.length ?? 0) > before) {
+    const { errors } = place.feed.source;
+    const before = errors.length;
+    const revoking = place.feed.source.revoke(partition, reason);
+    if (errors.length > before) {
       // It was not assigned: the program's mistake, not the router's.
-      (feed.source?.errors as Error[]).pop();
-      revoking?.catch(() => {});
+      (errors as Error[]).pop();
+      revoking.catch(() => {});
       return;
     }
     this.note(`revoke ${partition}: ${reason}`);
@@ -656,7 +663,7 @@ export class World {
       error: undefined,
     };
     this.given.push(given);
-    revoking?.then(
+    revoking.then(
       () => {
         given.state = "fulfilled";
         this.note(`revoked ${partition}`);
