@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -39,31 +40,28 @@ func session(inbox chan *message, gone *sync.WaitGroup) {
 	sum.Add(total)
 }
 
-func sessionMessages(p plan) []*message {
-	var messages []*message
-	for block := 0; block < p.Blocks; block++ {
-		for n := 0; n < p.PerSession; n++ {
-			kind := "msg"
-			if n == 0 {
-				kind = "start"
-			} else if n == p.PerSession-1 {
-				kind = "end"
-			}
-			for k := 0; k < p.Live; k++ {
-				key := fmt.Sprintf("session-%d", block*p.Live+k)
-				messages = append(messages, &message{key, kind, n})
-			}
-		}
+// The n-th message, made as it is sent, with a key of its own, as a parser gives it.
+func messageAt(p plan, index int) *message {
+	perBlock := p.Live * p.PerSession
+	block, inBlock := index/perBlock, index%perBlock
+	n, k := inBlock/p.Live, inBlock%p.Live
+	kind := "msg"
+	if n == 0 {
+		kind = "start"
+	} else if n == p.PerSession-1 {
+		kind = "end"
 	}
-	return messages
+	return &message{"session-" + strconv.Itoa(block*p.Live+k), kind, n}
 }
 
-func passes(p plan, messages []*message, atLeastMs int) float64 {
+func passes(p plan, atLeastMs int) float64 {
 	inboxes := map[string]chan *message{}
+	total := p.Blocks * p.Live * p.PerSession
 	begin := time.Now()
 	for count := 0; ; {
 		var gone sync.WaitGroup
-		for n, m := range messages {
+		for n := 0; n < total; n++ {
+			m := messageAt(p, n)
 			inbox := inboxes[m.key]
 			if inbox == nil {
 				inbox = make(chan *message, 64)
@@ -80,7 +78,7 @@ func passes(p plan, messages []*message, atLeastMs int) float64 {
 			}
 		}
 		gone.Wait()
-		count += len(messages)
+		count += total
 		if took := time.Since(begin); took >= time.Duration(atLeastMs)*time.Millisecond {
 			return float64(count) / took.Seconds()
 		}
@@ -92,9 +90,8 @@ func main() {
 	if err := json.Unmarshal([]byte(os.Args[2]), &p); err != nil {
 		panic(err)
 	}
-	messages := sessionMessages(p)
-	passes(p, messages, p.WarmMs)
-	value := passes(p, messages, p.MeasureMs)
+	passes(p, p.WarmMs)
+	value := passes(p, p.MeasureMs)
 	sessions, per := ended.Load(), int64(p.PerSession)
 	if handled.Load() != sessions*per || sum.Load() != sessions*per*(per-1)/2 {
 		panic("wrong counts")

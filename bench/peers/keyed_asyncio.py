@@ -70,37 +70,37 @@ class Router:
 
 
 def session_messages(blocks, live, per_session):
-    messages = []
+    """Made as they are sent, a new object with a key of its own each, as a parser gives them."""
     for block in range(blocks):
         for n in range(per_session):
             kind = "start" if n == 0 else "end" if n == per_session - 1 else "msg"
-            messages.extend(
-                Message(f"session-{block * live + k}", kind, n) for k in range(live)
-            )
-    return messages
+            for k in range(live):
+                yield Message(f"session-{block * live + k}", kind, n)
 
 
 async def feed(router, messages, chunk):
-    expected = totals["handled"] + len(messages)
+    before = totals["handled"]
     push = router.push
-    for start in range(0, len(messages), chunk):
-        for message in messages[start : start + chunk]:
-            push(message)
+    count = 0
+    for message in messages:
+        push(message)
+        count += 1
+        if count % chunk == 0:
+            await asyncio.sleep(0)
+    while totals["handled"] < before + count:
         await asyncio.sleep(0)
-    while totals["handled"] < expected:
-        await asyncio.sleep(0)
+    return count
 
 
 async def messages_per_second(plan):
-    messages = session_messages(plan["blocks"], plan["live"], plan["perSession"])
     router = Router()
 
     async def passes(at_least_ms):
         handled = 0
         start = time.perf_counter()
         while True:
-            await feed(router, messages, plan["chunk"])
-            handled += len(messages)
+            messages = session_messages(plan["blocks"], plan["live"], plan["perSession"])
+            handled += await feed(router, messages, plan["chunk"])
             seconds = time.perf_counter() - start
             if seconds * 1000 >= at_least_ms:
                 return handled / seconds

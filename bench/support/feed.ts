@@ -6,6 +6,12 @@ import { totals, type Message } from "./work.ts";
 
 const stalledAfterMs = 20_000;
 
+/** An array of messages, or something that makes them as they are sent. */
+export interface Messages {
+  readonly length: number;
+  at(index: number): Message | undefined;
+}
+
 export function turn(): Promise<void> {
   return new Promise((resolve) => {
     setImmediate(resolve);
@@ -13,11 +19,7 @@ export function turn(): Promise<void> {
 }
 
 /** Pushes all of `messages`, then waits until every one of them is handled. */
-export async function feed(
-  contender: Contender,
-  messages: readonly Message[],
-  chunk: number,
-): Promise<void> {
+export async function feed(contender: Contender, messages: Messages, chunk: number): Promise<void> {
   const expected = totals.handled + messages.length;
   let next = 0;
   let lastTry = performance.now();
@@ -33,14 +35,9 @@ export async function feed(
 }
 
 /** A function of its own, so that it is compiled without the async machinery around it. */
-function pushChunk(
-  contender: Contender,
-  messages: readonly Message[],
-  from: number,
-  to: number,
-): number {
+function pushChunk(contender: Contender, messages: Messages, from: number, to: number): number {
   for (let n = from; n < to; n++) {
-    if (!contender.push(messages[n] as Message)) return n;
+    if (!contender.push(messages.at(n) as Message)) return n;
   }
   return to;
 }
@@ -63,7 +60,7 @@ async function handled(expected: number): Promise<void> {
 export async function feedFor(
   atLeastMs: number,
   contender: Contender,
-  messages: readonly Message[],
+  messages: Messages,
   chunk: number,
 ): Promise<{ handled: number; ms: number }> {
   let handled = 0;

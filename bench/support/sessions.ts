@@ -1,24 +1,30 @@
 // Whole sessions, over and over: the measuring of the questions `keyed` and `churn`.
 import type { Contender } from "./contender.ts";
-import { feedFor, turn } from "./feed.ts";
+import { feedFor, turn, type Messages } from "./feed.ts";
 import type { Plan } from "./question.ts";
 import { totals, type Message } from "./work.ts";
 
 /**
  * Whole sessions of `blocks` times `live` keys: the messages of one block's keys
  * are interleaved, and a block's sessions have ended before the next block begins.
+ *
+ * Each message is made when it is sent, a new object with a key string of its
+ * own, as a parser gives them: a lookup then has to hash and compare text, and
+ * what a contender keeps of a message is kept of a new one.
  */
-export function sessionMessages(blocks: number, live: number, perSession: number): Message[] {
-  const messages: Message[] = [];
-  for (let block = 0; block < blocks; block++) {
-    for (let n = 0; n < perSession; n++) {
+function sessionMessages(blocks: number, live: number, perSession: number): Messages {
+  const perBlock = live * perSession;
+  return {
+    length: blocks * perBlock,
+    at(index: number): Message {
+      const block = Math.floor(index / perBlock);
+      const inBlock = index - block * perBlock;
+      const n = Math.floor(inBlock / live);
+      const k = inBlock - n * live;
       const kind = n === 0 ? "start" : n === perSession - 1 ? "end" : "msg";
-      // A key string of its own for every message, as messages that were parsed
-      // have: a lookup then compares the text, and not two pointers.
-      for (let k = 0; k < live; k++) messages.push({ key: `session-${block * live + k}`, kind, n });
-    }
-  }
-  return messages;
+      return { key: `session-${block * live + k}`, kind, n };
+    },
+  };
 }
 
 /** Messages per second, once warm. */
