@@ -12,7 +12,7 @@ import { totals, type Message } from "./work.ts";
  * own, as a parser gives them: a lookup then has to hash and compare text, and
  * what a contender keeps of a message is kept of a new one.
  */
-function sessionMessages(blocks: number, live: number, perSession: number): Messages {
+export function sessionMessages(blocks: number, live: number, perSession: number): Messages {
   const perBlock = live * perSession;
   return {
     length: blocks * perBlock,
