@@ -9,7 +9,7 @@ import { showOnDemand } from "../task/live.ts";
 import { currentScope, EnterPoint, enterScope, runInScope, Scope } from "../task/scope.ts";
 import { InvalidStateError } from "../task/errors.ts";
 import type { Task } from "../task/task.ts";
-import { refusal, suspend, Wait, type WaitKind, type WaitOptions } from "../task/wait.ts";
+import { refusal, suspend, type Wait, type WaitKind, type WaitOptions } from "../task/wait.ts";
 import type { Feed } from "./consume.ts";
 import {
   InboxFullError,
@@ -26,7 +26,6 @@ import {
   ENDS,
   Envelope,
   ONE_TRY,
-  SPECIAL,
   UNADMITTED,
   HELD,
   IDLE_MARK,

@@ -109,7 +109,8 @@ export class IdleGroup {
     for (;;) {
       let child = here * 2 + 1;
       if (child >= times.length) break;
-      if (child + 1 < times.length && (times[child + 1] as number) < (times[child] as number)) child++;
+      if (child + 1 < times.length && (times[child + 1] as number) < (times[child] as number))
+        child++;
       if ((times[child] as number) >= last) break;
       times[here] = times[child] as number;
       here = child;
@@ -156,7 +157,8 @@ export class IdleLists {
     let found: Idler | undefined;
     for (const group of this.#groups.values()) {
       const idler = this.#idlestOf(group, fits);
-      if (idler !== undefined && (found === undefined || idler.quietAt < found.quietAt)) found = idler;
+      if (idler !== undefined && (found === undefined || idler.quietAt < found.quietAt))
+        found = idler;
     }
     return found;
   }

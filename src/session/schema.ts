@@ -38,7 +38,7 @@ export class Validation {
       );
     }
     const { value, error } = judged(result as StandardResult<unknown>);
-    if (error !== undefined) throw error;
+    if (error !== undefined) throw error as Error;
     return value;
   }
 

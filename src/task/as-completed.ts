@@ -2,7 +2,7 @@
 import { TimeoutError } from "./errors.ts";
 import { type Item, type ItemResult, itemsOf, tasksFor } from "./item.ts";
 import { currentClock, currentScope } from "./scope.ts";
-import type { Task, TaskWatcher } from "./task.ts";
+import type { Task } from "./task.ts";
 import { refusal, suspend, type Wait, type WaitKind, type WaitOptions } from "./wait.ts";
 
 /** Options of `asCompleted`. */
@@ -15,9 +15,7 @@ export interface AsCompletedOptions extends WaitOptions {
  * The tasks of `asCompleted`, in the order in which they end: `for await` gives
  * the tasks themselves, a plain `for` one promise for each item.
  */
-export class Completions<T>
-  implements AsyncIterableIterator<Task<T>>, Iterable<Promise<T>>, TaskWatcher
-{
+export class Completions<T> implements AsyncIterableIterator<Task<T>>, Iterable<Promise<T>> {
   readonly #tasks: Set<Task<T>>;
   /** Ended and not taken yet */
   readonly #ended: Task<T>[] = [];

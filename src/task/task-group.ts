@@ -15,14 +15,7 @@ import { kindOf } from "./item.ts";
 import { report } from "./report.ts";
 import type { Scope } from "./scope.ts";
 import { inTask, Stretch } from "./stretch.ts";
-import {
-  launch,
-  makeTask,
-  type Task,
-  type TaskOptions,
-  type TaskWatcher,
-  type Work,
-} from "./task.ts";
+import { launch, makeTask, type Task, type TaskOptions, type Work } from "./task.ts";
 import {
   refusal,
   suspend,
@@ -38,7 +31,7 @@ type GroupState = "body" | "closing" | "closed";
 /**
  * What the body of a `taskGroup` is given: it makes the children, and can end them all.
  */
-export class TaskGroup implements TaskWatcher {
+export class TaskGroup {
   #state: GroupState = "body";
   #aborting = false;
   /** None once the block has been left: a group that is kept holds nothing */
