@@ -60,7 +60,8 @@ function typeErrors(blocks: readonly Block[]): string {
     JSON.stringify({
       extends: "../../tsconfig.json",
       // No paths: the package's name leads through "exports" to dist/, as it does for a user.
-      compilerOptions: { paths: {}, moduleDetection: "force" },
+      // Libraries are checked as well: the built declarations have to stand by themselves.
+      compilerOptions: { paths: {}, moduleDetection: "force", skipLibCheck: false },
       include: ["./*.ts", "../../examples/**/*.ts"],
       exclude: ["../../examples/**/*.test.ts"],
     }),

@@ -261,9 +261,6 @@ const acts = mostly<readonly Act[]>([], 30, fc.array(act, { minLength: 1, maxLen
 /** A message whose handler may do all kinds of things. */
 export const anyMessage: fc.Arbitrary<MessagePlan> = message(script(acts));
 
-/** A message that is handled quickly and does nothing besides. */
-export const plainMessage: fc.Arbitrary<MessagePlan> = leaf;
-
 const source: fc.Arbitrary<SourcePlan> = fc.record({
   kind: fc.constantFrom(...(["array", "async", "memory", "partitions"] as const)),
   messages: fc.array(anyMessage, { maxLength: 10 }),
