@@ -82,7 +82,7 @@ export function give(d: Dispatcher, session: LiveSession, envelope: Envelope): v
 
 /** The handler asks for its next message. @internal */
 export function next(d: Dispatcher, session: LiveSession): Result | Promise<Result> {
-  const { inHand, head } = session;
+  const { inHand } = session;
   // The way of nearly every message: one in hand that was sent, in a session that goes on.
   if (
     inHand === undefined ||
@@ -96,19 +96,12 @@ export function next(d: Dispatcher, session: LiveSession): Result | Promise<Resu
     return nextSlowly(d, session);
   }
   session.handledCount++;
+  session.inHand = undefined;
   d.ledger.handledPlain();
-  if (head === undefined) {
-    session.inHand = undefined;
-    return park(d, session);
-  }
-  if (d.crowded || d.turnOver()) {
-    session.inHand = undefined;
-    return park(d, session);
-  }
-  if ((head.flags & SPECIAL) !== 0 || session.border !== undefined) {
-    session.inHand = undefined;
-    return nextSlowly(d, session);
-  }
+  // Not before: whoever was let in for the room that this made has changed the line.
+  const { head } = session;
+  if (head === undefined || d.crowded || d.turnOver()) return park(d, session);
+  if ((head.flags & SPECIAL) !== 0 || session.border !== undefined) return nextSlowly(d, session);
   session.dropHead(head);
   head.flags += ONE_TRY;
   session.inHand = head;

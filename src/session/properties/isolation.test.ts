@@ -51,10 +51,10 @@ function message(
   });
 }
 
-const anyMessage = fc.oneof(
-  message(fc.constant(0), trouble),
-  message(fc.constantFrom(1, 2, 3), calm),
-);
+// What is sent and what is consumed have keys of their own but for the one that
+// makes trouble: who comes first, a send or a source, is nobody's promise.
+const sent = fc.oneof(message(fc.constant(0), trouble), message(fc.constant(1), calm));
+const consumed = fc.oneof(message(fc.constant(0), trouble), message(fc.constantFrom(2, 3), calm));
 
 const op: fc.Arbitrary<Op> = fc.oneof(
   {
@@ -64,26 +64,7 @@ const op: fc.Arbitrary<Op> = fc.oneof(
       turns: fc.nat({ max: 5 }),
       ms: fc.constantFrom(0, 0, 1, 7),
       awaited: fc.constant(false),
-      message: anyMessage,
-    }),
-  },
-  {
-    weight: 1,
-    arbitrary: fc.record({
-      op: fc.constant("consume" as const),
-      turns: fc.nat({ max: 5 }),
-      ms: fc.constantFrom(0, 3),
-      source: fc.record({
-        kind: fc.constantFrom("array" as const, "memory" as const, "partitions" as const),
-        messages: fc.array(anyMessage, { maxLength: 12 }),
-        gapTurns: fc.constant(0),
-        gapMs: fc.constant(0),
-        keepOpen: fc.boolean(),
-        fails: fc.constant(false),
-        settleMs: fc.constantFrom(0, 4),
-        slowOpen: fc.boolean(),
-        byPartition: fc.boolean(),
-      }),
+      message: sent,
     }),
   },
   {
@@ -96,6 +77,23 @@ const op: fc.Arbitrary<Op> = fc.oneof(
     }),
   },
 );
+
+const consuming: fc.Arbitrary<Op> = fc.record({
+  op: fc.constant("consume" as const),
+  turns: fc.nat({ max: 5 }),
+  ms: fc.constantFrom(0, 3),
+  source: fc.record({
+    kind: fc.constantFrom("array" as const, "memory" as const, "partitions" as const),
+    messages: fc.array(consumed, { maxLength: 16 }),
+    gapTurns: fc.constant(0),
+    gapMs: fc.constant(0),
+    keepOpen: fc.boolean(),
+    fails: fc.constant(false),
+    settleMs: fc.constantFrom(0, 4),
+    slowOpen: fc.boolean(),
+    byPartition: fc.boolean(),
+  }),
+});
 
 // Places, permits and the room of all are shared, and so is the clock's idle
 // time of nobody: everything else is as it comes.
@@ -111,7 +109,10 @@ const router: fc.Arbitrary<RouterPlan> = anyRouter.map((plan) => ({
 
 const plans: fc.Arbitrary<Plan> = fc.record({
   router,
-  strands: fc.array(fc.array(op, { minLength: 1, maxLength: 10 }), { minLength: 1, maxLength: 2 }),
+  strands: fc.tuple(
+    fc.array(op, { minLength: 1, maxLength: 12 }),
+    consuming.map((each) => [each]),
+  ),
   deadlineMs: fc.constant(Infinity),
 });
 
