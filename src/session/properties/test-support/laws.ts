@@ -107,6 +107,8 @@ function checkDrain(world: World): void {
     world.breach("drain never came back");
     return;
   }
+  if (busy.size === 0 && drained.pending > 0)
+    world.breach(`${drained.pending} wake-ups of the router are left when drain returns`);
   const bound = atMs + deadlineMs + world.options.graceMs;
   if (doneMs > bound) world.breach(`drain took until ${doneMs}, and had until ${bound}`);
   if (report.pending !== report.ignored.length)
@@ -212,7 +214,9 @@ function checkCallbacks(world: World, ended: Readonly<Record<string, number>>): 
 function checkLeftovers(world: World): void {
   const d = world.dispatcher;
   for (const task of allTasks()) {
-    if (task.scope.clock === world.clock) world.breach(`a task is left: ${task.toString()}`);
+    const { clock } = task.scope;
+    if (clock === world.clock || clock === world.routerClock)
+      world.breach(`a task is left: ${task.toString()}`);
   }
   for (const { what, key } of world.stillDoing) world.breach(`${what} of ${key} runs after drain`);
   if (world.clock.waiting > 0) world.breach(`${world.clock.waiting} wake-ups are left`);

@@ -6,6 +6,7 @@ import { subscribe } from "node:diagnostics_channel";
 import { memorySource, type MemoryOutcome, type MemorySource } from "../../../doors/memory.ts";
 import {
   CancelledError,
+  type Clock,
   createTask,
   sleep,
   timeout,
@@ -129,10 +130,43 @@ const graceless: readonly RegExp[] = [
   /the watermark was moved on/,
 ];
 
+/** The clock as the router has it: its own wake-ups are counted apart from the program's. */
+class CountedClock implements Clock {
+  readonly #clock: VirtualClock;
+  readonly #pending = new Set<object>();
+
+  constructor(clock: VirtualClock) {
+    this.#clock = clock;
+  }
+
+  get pending(): number {
+    return this.#pending.size;
+  }
+
+  now(): number {
+    return this.#clock.now();
+  }
+
+  wakeAfter(delayMs: number, wake: () => void): () => void {
+    if (delayMs === Infinity) return () => {};
+    const entry = {};
+    this.#pending.add(entry);
+    const callOff = this.#clock.wakeAfter(delayMs, () => {
+      this.#pending.delete(entry);
+      wake();
+    });
+    return () => {
+      this.#pending.delete(entry);
+      callOff();
+    };
+  }
+}
+
 export class World {
   readonly plan: Plan;
   readonly options: RouterPlan;
   readonly clock: VirtualClock = new VirtualClock();
+  readonly routerClock: CountedClock = new CountedClock(this.clock);
   readonly router: SessionRouter<Message, string, unknown, number>;
   readonly breaches: string[] = [];
   readonly log: string[] = [];
@@ -154,6 +188,8 @@ export class World {
         readonly deadlineMs: number;
         report: DrainReport | undefined;
         doneMs: number;
+        /** Wake-ups of the router's when it returned */
+        pending: number;
         /** Keys at work when it returned */
         busy: ReadonlySet<Key>;
       }
@@ -177,7 +213,7 @@ export class World {
   }
 
   get dispatcher(): Dispatcher | undefined {
-    return dispatchers.get(this.clock);
+    return dispatchers.get(this.routerClock);
   }
 
   breach(text: string): void {
@@ -258,6 +294,7 @@ export class World {
       deadlineMs,
       report: undefined as DrainReport | undefined,
       doneMs: Infinity,
+      pending: 0,
       busy: new Set<Key>() as ReadonlySet<Key>,
     };
     this.drained = drained;
@@ -265,6 +302,7 @@ export class World {
       (report) => {
         drained.report = report as DrainReport;
         drained.doneMs = this.clock.now();
+        drained.pending = this.routerClock.pending;
         drained.busy = this.busyKeys();
         this.note(`drained: ${JSON.stringify(report)}`);
       },
@@ -710,7 +748,7 @@ export class World {
       attempts,
       onExhausted,
       graceMs,
-      clock: this.clock,
+      clock: this.routerClock,
       retryDelayMs: () => retryMs,
       evict: options.evict ? ("idlest" as const) : undefined,
       starts: options.starts ? (message: Message) => message.plan.kind === "start" : undefined,
