@@ -6,6 +6,7 @@ import { expect, test } from "vitest";
 import { play, runs } from "./test-support/check.ts";
 import {
   anyRouter,
+  calmRouter,
   calmScript,
   type MessagePlan,
   type Op,
@@ -149,38 +150,47 @@ test("SessionRouter lets no key's slowness, failure or flood slow another key", 
   await fc.assert(property, runs(500));
 }, 3_600_000);
 
-test("SessionRouter goes on reading a source of which one key is stuck", async () => {
-  const stuck: Script = { ...calmScript, ms: 1_000_000, deaf: true };
-  const flood = Array.from({ length: 600 }, (_, n): MessagePlan => {
-    const key = n % 3 === 0 ? 0 : 1 + (n % 2);
-    return { key, kind: "data", urgent: false, time: 0, script: key === 0 ? stuck : calmScript };
-  });
-  const { calmRouter } = await import("./test-support/plan.ts");
-  const world = await play({
-    router: { ...calmRouter, maxHeld: 250, ends: false },
-    strands: [
-      [
-        {
-          op: "consume",
-          turns: 0,
-          ms: 0,
-          source: {
-            kind: "array",
-            messages: flood,
-            gapTurns: 0,
-            gapMs: 0,
-            keepOpen: false,
-            fails: false,
-            settleMs: 0,
-            slowOpen: false,
-            byPartition: false,
+const sources: readonly Pick<SourcePlan, "kind" | "byPartition">[] = [
+  { kind: "array", byPartition: false },
+  { kind: "async", byPartition: false },
+  { kind: "memory", byPartition: false },
+  { kind: "partitions", byPartition: false },
+  { kind: "partitions", byPartition: true },
+];
+
+test.for(sources)(
+  "SessionRouter goes on reading a source of which one key is stuck ($kind, credit by partition: $byPartition)",
+  async (source) => {
+    const stuck: Script = { ...calmScript, ms: 1_000_000, deaf: true };
+    const flood = Array.from({ length: 600 }, (_, n): MessagePlan => {
+      const key = n % 3 === 0 ? 0 : 1 + (n % 3);
+      return { key, kind: "data", urgent: false, time: 0, script: key === 0 ? stuck : calmScript };
+    });
+    const world = await play({
+      router: { ...calmRouter, maxHeld: 250, ends: false },
+      strands: [
+        [
+          {
+            op: "consume",
+            turns: 0,
+            ms: 0,
+            source: {
+              ...source,
+              messages: flood,
+              gapTurns: 0,
+              gapMs: 0,
+              keepOpen: false,
+              fails: false,
+              settleMs: 0,
+              slowOpen: false,
+            },
           },
-        },
+        ],
       ],
-    ],
-    deadlineMs: Infinity,
-  });
-  // All of the others in the first instant: the 200 of the stuck key fit maxHeld.
-  const others = world.messages.filter(({ plan }) => plan.key !== 0);
-  expect(others.map(({ n }) => world.startedTimes.get(n))).toEqual(others.map(() => 0));
-});
+      deadlineMs: Infinity,
+    });
+    // All of the others in the first instant: the 200 of the stuck key fit maxHeld.
+    const others = world.messages.filter(({ plan }) => plan.key !== 0);
+    expect(others.map(({ n }) => world.startedTimes.get(n))).toEqual(others.map(() => 0));
+  },
+);
