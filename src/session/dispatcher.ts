@@ -6,7 +6,7 @@
 import type { DeadLetterReason, Delivery, Key } from "../message/delivery.ts";
 import { nextTurn, turnMs } from "../task/clock.ts";
 import { showOnDemand } from "../task/live.ts";
-import { currentScope, EnterPoint, enterScope, runInScope, Scope } from "../task/scope.ts";
+import { currentScope, EnterPoint, enterScope, ground, runInScope, Scope } from "../task/scope.ts";
 import { InvalidStateError } from "../task/errors.ts";
 import type { Task } from "../task/task.ts";
 import { refusal, suspend, type Wait, type WaitKind, type WaitOptions } from "../task/wait.ts";
@@ -133,7 +133,6 @@ export class Dispatcher {
   readonly #roomLine = new Set<Wait<void>>();
   /** Sessions whose next waiting send could not be admitted because of maxHeld */
   readonly #admissionsDue = new Set<LiveSession>();
-  readonly #root: EnterPoint;
   // What every message asks for, out of the settings.
   readonly #starts: Settings["starts"];
   readonly #ends: Settings["ends"];
@@ -163,7 +162,6 @@ export class Dispatcher {
     this.saved = new SavedStates(settings.store);
     this.idle = new IdleLists(settings.clock, this.epoch, this.#expire);
     const around = currentScope();
-    this.#root = new EnterPoint();
     this.batchScope = new Scope(undefined, undefined, settings.clock, undefined, around?.root);
     this.batchPoint = this.pointIn(this.batchScope);
     this.#starts = settings.starts;
@@ -224,14 +222,14 @@ export class Dispatcher {
 
   // Contexts.
 
-  /** A context in which `scope` is the current one, on top of the router's own. */
+  /** A context in which `scope` is the current one, on top of nothing else. */
   pointIn(scope: Scope): EnterPoint {
-    return this.#root.runInAsyncScope(makePoint, undefined, scope);
+    return ground.runInAsyncScope(makePoint, undefined, scope);
   }
 
   /** Calls `work(arg)` in `scope`, on top of the router's own context. */
   runIn<A>(scope: Scope, work: (arg: A) => void, arg: A): void {
-    this.#root.runInAsyncScope(enterAndRun<A>, undefined, scope, work, arg);
+    ground.runInAsyncScope(enterAndRun<A>, undefined, scope, work, arg);
   }
 
   scopeOf(session: LiveSession): Scope {

@@ -39,7 +39,7 @@ function start(d: Dispatcher, session: LiveSession): void {
   const scope = d.scopeOf(session);
   scope.pending = undefined;
   scope.requests = 0;
-  const task = new Task<unknown>(scope, `session ${String(session.key)}`, d.settings.handlerName);
+  const task = new Task<unknown>(scope, undefined, d.settings.handlerName);
   task.keeper = session;
   session.handler = task;
   enlist(task);

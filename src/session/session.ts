@@ -270,6 +270,10 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
     task.keeper = this;
   }
 
+  nameOf(task: Task<unknown>): string | undefined {
+    return task === this.handler ? `session ${String(this.key)}` : undefined;
+  }
+
   taskEnded(task: Task<unknown>): void {
     this.host.taskEnded(this, task);
   }

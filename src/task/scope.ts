@@ -53,9 +53,6 @@ export class Scope {
 }
 
 const storage = new AsyncLocalStorage<Scope | undefined>();
-// Node 22 follows contexts only from their first use on. Were that `enterScope` in
-// a microtask, the first task's scope would stay behind in the code that made it.
-storage.run(new Scope(undefined, undefined, systemClock, undefined, undefined), () => {});
 
 /** The scope that the running code is in. @internal */
 export function currentScope(): Scope | undefined {
@@ -105,4 +102,19 @@ export class EnterPoint extends AsyncResource {
   constructor() {
     super("HeddleScope");
   }
+}
+
+/**
+ * The context of nobody, as it was when this module was loaded: what a session's
+ * context is made on. Neither whoever made the router nor whoever sends is in
+ * it, and nothing has to be copied from it.
+ *
+ * @internal
+ */
+export const ground: EnterPoint = new EnterPoint();
+
+// Node 22 follows contexts only from their first use on. Were that `enterScope` in
+// a microtask, the first task's scope would stay behind in the code that made it.
+if (Number.parseInt(process.versions.node, 10) < 24) {
+  storage.run(new Scope(undefined, undefined, systemClock, undefined, undefined), () => {});
 }

@@ -41,6 +41,8 @@ export interface TaskOptions {
 export interface TaskWatcher {
   /** Called once, synchronously, when the task has ended and before anybody who awaits it goes on */
   taskEnded(task: Task<unknown>): void;
+  /** A name for a task that was given none, made only when somebody looks */
+  nameOf?(task: Task<unknown>): string | undefined;
 }
 
 /**
@@ -115,7 +117,7 @@ export class Task<T = unknown> implements PromiseLike<T> {
 
   /** Its name, for people. */
   get name(): string {
-    return this.#name ?? `Task-${this.#id}`;
+    return this.#name ?? this.keeper?.nameOf?.(this as Task<unknown>) ?? `Task-${this.#id}`;
   }
 
   set name(name: string) {
@@ -392,14 +394,13 @@ export class Task<T = unknown> implements PromiseLike<T> {
     }
   }
 
-  /** Ends when `result` does. @internal */
+  /** Ends when `result` does; called in the task's own scope. @internal */
   follow(result: PromiseLike<T>): void {
     // A thenable's own `then` is called by Promise.resolve in a microtask, in
     // this context: awaiting a task that the work returned is a wait of ours.
-    Promise.resolve(result).then(
-      (value) => this.returned(value),
-      (error: unknown) => this.threw(error),
-    );
+    // What follows finds its task by the context, so that no task needs
+    // functions of its own.
+    void Promise.resolve(result).then(workReturned, workThrew);
   }
 
   /** @internal */
@@ -483,6 +484,14 @@ export class Task<T = unknown> implements PromiseLike<T> {
       entry.context.runInAsyncScope(entry.call as () => unknown, undefined, this),
     );
   }
+}
+
+function workReturned(value: unknown): void {
+  currentScope()?.task?.returned(value);
+}
+
+function workThrew(error: unknown): void {
+  currentScope()?.task?.threw(error);
 }
 
 const taskWait: WaitKind = {
