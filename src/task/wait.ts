@@ -43,6 +43,10 @@ function capture(resolve: (value: never) => void, reject: (error: unknown) => vo
   rejectNew = reject;
 }
 function ignore(): void {}
+// Before Node 26 they hold their promise, and so its value, as long as they are held.
+function forget(): void {
+  resolveNew = rejectNew = ignore;
+}
 
 // So that `waitFor(queue.get(), 5)` can withdraw the wait behind a promise.
 const waitOfPromise = Symbol("heddle.wait");
@@ -85,6 +89,7 @@ export class Wait<T> {
     const promise = new Promise<T>(capture);
     this.#resolve = resolveNew as (value: unknown) => void;
     this.#reject = rejectNew;
+    forget();
     this.promise = promise;
     if (findable) findBehind(promise, this);
     this.task = scope === undefined ? undefined : taskOf(scope);
@@ -102,6 +107,7 @@ export class Wait<T> {
     const promise = new Promise<T>(capture);
     this.#resolve = resolveNew as (value: unknown) => void;
     this.#reject = rejectNew;
+    forget();
     this.promise = promise;
     this.scope = scope;
     this.task = scope === undefined ? undefined : taskOf(scope);
