@@ -7,7 +7,7 @@ import { row } from "./support/processes.ts";
 import type { Contender } from "./support/contender.ts";
 import type { Plan, Question, Settings } from "./support/question.ts";
 import { sessionMessages } from "./support/sessions.ts";
-import { totals, type Message } from "./support/work.ts";
+import { shareCounter, totals, type Message } from "./support/work.ts";
 
 const contenders = [
   "hand-written",
@@ -47,6 +47,8 @@ async function bytesPerSession(
     kind: "start",
     n,
   }));
+  // The handler's own state is not what a session costs.
+  shareCounter();
   const contender = await open();
   await feed(contender, sessionMessages(3, 1_000, 4), Number(chunk));
 

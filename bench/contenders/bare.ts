@@ -1,6 +1,6 @@
 // Bare dispatch: no queue, no task, no order to keep. The floor for everything else.
 import type { Contender } from "../support/contender.ts";
-import { Counter, work, type Message } from "../support/work.ts";
+import { newCounter, work, type Counter, type Message } from "../support/work.ts";
 
 export function open(): Contender {
   const sessions = new Map<string, Counter>();
@@ -8,7 +8,7 @@ export function open(): Contender {
     push(message: Message): boolean {
       let session = sessions.get(message.key);
       if (session === undefined) {
-        session = new Counter();
+        session = newCounter();
         sessions.set(message.key, session);
       }
       work(session, message);

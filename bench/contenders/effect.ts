@@ -2,11 +2,11 @@
 // with `offerUnsafe` from outside any fiber, the cheapest way in that Effect has.
 import { Effect, FiberMap, Queue, Scope } from "effect";
 import type { Contender } from "../support/contender.ts";
-import { Counter, work, type Message } from "../support/work.ts";
+import { newCounter, work, type Message } from "../support/work.ts";
 
 const session = (queue: Queue.Queue<Message>): Effect.Effect<void> =>
   Effect.gen(function* () {
-    const counter = new Counter();
+    const counter = newCounter();
     for (;;) {
       const message = yield* Queue.take(queue);
       work(counter, message);

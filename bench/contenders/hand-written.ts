@@ -1,7 +1,7 @@
 // What a competent person writes without a library: a queue and an async loop
 // for each key. It has no bound, no idle time, no cancellation and no retry.
 import type { Contender } from "../support/contender.ts";
-import { Counter, work, type Message } from "../support/work.ts";
+import { newCounter, work, type Message } from "../support/work.ts";
 
 class Fifo<T> {
   #items: (T | undefined)[] = [];
@@ -35,7 +35,7 @@ class Fifo<T> {
 }
 
 async function loop(queue: Fifo<Message>): Promise<void> {
-  const counter = new Counter();
+  const counter = newCounter();
   for (;;) {
     const message = await queue.get();
     work(counter, message);

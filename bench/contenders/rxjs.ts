@@ -2,7 +2,7 @@
 // when handlers are async. `duration` ends the group with its end message.
 import { Subject, concatMap, filter, groupBy, mergeMap } from "rxjs";
 import type { Contender } from "../support/contender.ts";
-import { Counter, work, type Message } from "../support/work.ts";
+import { newCounter, work, type Message } from "../support/work.ts";
 
 export function open(): Contender {
   const messages = new Subject<Message>();
@@ -12,7 +12,7 @@ export function open(): Contender {
         duration: (group) => group.pipe(filter((message) => message.kind === "end")),
       }),
       mergeMap((group) => {
-        const counter = new Counter();
+        const counter = newCounter();
         return group.pipe(concatMap(async (message) => work(counter, message)));
       }),
     )

@@ -3,13 +3,13 @@
 // bounded by their default.
 import type { SessionRouter } from "heddle/session";
 import type { Contender } from "./contender.ts";
-import { Counter, type Message, type Totals } from "./work.ts";
+import { newCounter, type Counter, type Message, type Totals } from "./work.ts";
 
 export const everything = {
   key: (message: Message): string => message.key,
   starts: (message: Message): boolean => message.kind === "start",
   ends: (message: Message): boolean => message.kind === "end",
-  state: (): Counter => new Counter(),
+  state: (): Counter => newCounter(),
   idleMs: 30_000,
 };
 

@@ -13,6 +13,17 @@ export class Counter {
   sum = 0;
 }
 
+let shared: Counter | undefined;
+
+/** A session's counter; one for all where the question is what a session itself costs. */
+export function newCounter(): Counter {
+  return shared ?? new Counter();
+}
+
+export function shareCounter(): void {
+  shared = new Counter();
+}
+
 export interface Totals {
   started: number;
   ended: number;

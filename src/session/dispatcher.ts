@@ -4,7 +4,7 @@
 // are called from the ready line, in batches, in the router's own async
 // context, never in that of whoever happened to send.
 import type { DeadLetterReason, Delivery, Key } from "../message/delivery.ts";
-import { nextTurn, turnMs } from "../task/clock.ts";
+import { type Clock, nextTurn, turnMs } from "../task/clock.ts";
 import { showOnDemand } from "../task/live.ts";
 import { currentScope, EnterPoint, enterScope, ground, runInScope, Scope } from "../task/scope.ts";
 import { InvalidStateError } from "../task/errors.ts";
@@ -160,7 +160,9 @@ export class Dispatcher {
     this.epoch = settings.clock.now();
     this.ledger = new Ledger(settings, this.#released);
     this.saved = new SavedStates(settings.store);
-    this.idle = new IdleLists(settings.clock, this.epoch, this.#expire);
+    // With event time the clock ends nothing: the lists only say who is the idlest.
+    const clock = settings.time === undefined ? settings.clock : new SleepingClock(settings.clock);
+    this.idle = new IdleLists(clock, this.epoch, this.#expire);
     const around = currentScope();
     this.batchScope = new Scope(undefined, undefined, settings.clock, undefined, around?.root);
     this.batchPoint = this.pointIn(this.batchScope);
@@ -1065,8 +1067,7 @@ export class Dispatcher {
   readonly #expire = (idler: Idler): void => {
     const session = idler as LiveSession;
     // One that is busy comes back to the list when it is quiet again.
-    if (session.status !== "quiet" || !isIdle(session) || this.settings.time !== undefined) return;
-    endSession(this, session, "idle");
+    if (session.status === "quiet" && isIdle(session)) endSession(this, session, "idle");
   };
 
   // What sessions ask for.
@@ -1318,6 +1319,25 @@ function isFedBy(session: LiveSession, feed: Feed): boolean {
   for (const envelope of session) if (envelope.feed === feed) return true;
   return false;
 }
+
+/** It says the time, and wakes nobody. */
+class SleepingClock implements Clock {
+  readonly #clock: Clock;
+
+  constructor(clock: Clock) {
+    this.#clock = clock;
+  }
+
+  now(): number {
+    return this.#clock.now();
+  }
+
+  wakeAfter(): () => void {
+    return doNothing;
+  }
+}
+
+function doNothing(): void {}
 
 class NotAccepted extends Error {}
 

@@ -25,9 +25,13 @@ export async function drain(d: Dispatcher, deadlineMs: number): Promise<DrainRep
   if (d.ledger.pendingLetters > 0) d.ledger.giveUpLetters();
   d.refuseSenders();
   // A source that does not close is not waited for longer than a handler that does not stop.
-  const left = begun + deadlineMs + d.settings.graceMs - d.settings.clock.now();
-  await until(d, () => d.feeds.size === 0, Math.max(0, left));
+  const left = (): number =>
+    Math.max(0, begun + deadlineMs + d.settings.graceMs - d.settings.clock.now());
+  await until(d, () => d.feeds.size === 0, left());
   if (d.feeds.size === 0) await closing;
+  // A source may have brought something while it was being closed.
+  await until(d, () => d.ledger.pendingLetters === 0, left());
+  d.ledger.close();
   const ignored = [...d.sessions.values()].filter((session) => session.has(OVERDUE));
   d.state = "closed";
   d.idle.tidy();

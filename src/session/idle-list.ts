@@ -12,7 +12,7 @@ import type { Clock } from "../task/clock.ts";
 
 /** What stands in a slot. @internal */
 export interface Idler {
-  ownIdleMs: number;
+  readonly ownIdleMs: number;
   /** When it became quiet */
   quietAt: number;
   idleBefore: Idler | undefined;

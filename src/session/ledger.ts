@@ -58,6 +58,7 @@ export class Ledger {
   readonly #letters: DeadLetter[] = [];
   /** Letters that `deadLetter` has not taken yet */
   readonly #mourned = new Set<Mourned>();
+  #closed = false;
   /** Handled, and settled when what was saved with them is stored */
   readonly #stored = new Set<Envelope>();
 
@@ -179,6 +180,12 @@ export class Ledger {
   }
 
   /** Time is up, for all or for a partition: letters that nobody took are kept here, and deliveries given back. */
+  /** Nobody waits for letters any more: one that is not taken at once is kept here. */
+  close(): void {
+    this.#closed = true;
+    this.giveUpLetters();
+  }
+
   giveUpLetters(feed?: Feed, partition?: string): void {
     for (const mourned of this.#mourned) {
       const { envelope } = mourned;
@@ -266,6 +273,10 @@ export class Ledger {
     const failed = (error: unknown): void => {
       if (!this.#mourned.has(mourned)) return;
       if (tries === 0) report("Cannot dead-letter a message yet: deadLetter threw", error);
+      if (this.#closed) {
+        this.giveUpLetters();
+        return;
+      }
       const pause = letterRetryMs[Math.min(tries, letterRetryMs.length - 1)] ?? 0;
       mourned.cancelRetry = this.#settings.clock.wakeAfter(pause, () =>
         this.#post(mourned, take, tries + 1),

@@ -2,6 +2,7 @@
 // function; `status` is the one word that says where a session is.
 import { CancelledError, cancellationOf } from "../task/errors.ts";
 import { enlist } from "../task/live.ts";
+import { resetScope } from "../task/scope.ts";
 import { isThenable, Task } from "../task/task.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { show } from "./errors.ts";
@@ -277,7 +278,7 @@ export function endSession(
   if (session.endReason !== undefined) return;
   const running = d.taskOfCall(session);
   session.endReason = reason;
-  session.error = error;
+  if (error !== undefined) session.needExtra().error = error;
   const before = session.status;
   session.status = "ending";
   d.idle.remove(session);
@@ -420,7 +421,7 @@ function returned(d: Dispatcher, session: LiveSession, value: unknown): void {
 
 function changeToFailed(d: Dispatcher, session: LiveSession, error: unknown): void {
   session.endReason = "failed";
-  session.error = error;
+  if (error !== undefined) session.needExtra().error = error;
   const envelope = session.inHand;
   session.inHand = undefined;
   if (envelope !== undefined) d.ledger.bury(envelope, session.key, "exhausted", error);
@@ -595,8 +596,7 @@ function runErrand(
 ): void {
   const scope = d.scopeOf(session);
   const task = new Task<unknown>(scope, name, "");
-  scope.pending = undefined;
-  scope.requests = 0;
+  resetScope(scope);
   const extra = session.needExtra();
   extra.errand = task;
   task.keeper = {

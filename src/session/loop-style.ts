@@ -5,7 +5,7 @@
 // one. Only a wait needs to know in which scope it is.
 import { CancelledError } from "../task/errors.ts";
 import { enlist } from "../task/live.ts";
-import { currentScope } from "../task/scope.ts";
+import { currentScope, resetScope } from "../task/scope.ts";
 import { isThenable, Task } from "../task/task.ts";
 import { refusal, takeOutstanding, Wait, type WaitKind } from "../task/wait.ts";
 import type { Dispatcher } from "./dispatcher.ts";
@@ -37,8 +37,7 @@ function start(d: Dispatcher, session: LiveSession): void {
   d.takePermit(session);
   session.status = "busy";
   const scope = d.scopeOf(session);
-  scope.pending = undefined;
-  scope.requests = 0;
+  resetScope(scope);
   const task = new Task<unknown>(scope, undefined, d.settings.handlerName);
   task.keeper = session;
   session.handler = task;

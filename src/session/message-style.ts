@@ -10,7 +10,7 @@
 // `allTasks()`), not before.
 import { cancellationOf } from "../task/errors.ts";
 import { enlist } from "../task/live.ts";
-import { Scope, type EnterPoint } from "../task/scope.ts";
+import { resetScope, Scope, type EnterPoint } from "../task/scope.ts";
 import { isThenable, Task } from "../task/task.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { ENDS, INTERRUPTED, ONE_TRY, SPECIAL, type Envelope } from "./inbox.ts";
@@ -279,8 +279,7 @@ export function taskOfCall(d: Dispatcher, session: LiveSession): Task<unknown> |
   const task = new Task<unknown>(scope, undefined, d.settings.handlerName);
   task.keeper = session;
   task.begin();
-  scope.pending = undefined;
-  scope.requests = 0;
+  resetScope(scope);
   session.handler = task;
   enlist(task);
   return task;

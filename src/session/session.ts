@@ -78,6 +78,10 @@ export interface SessionExtra {
   saving: Promise<unknown> | undefined;
   /** For a message-style call without a promise: its signal, if asked for */
   abort: AbortController | undefined;
+  /** What it set its own idle time to */
+  idleMs: number | undefined;
+  /** What made it fail */
+  error: unknown;
 }
 
 /** @internal */
@@ -107,15 +111,12 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
   scope: Scope | undefined = undefined;
   idleBefore: Idler | undefined = undefined;
   idleAfter: Idler | undefined = undefined;
-  ownIdleMs: number;
   startTime = 0;
-  error: unknown = undefined;
 
   constructor(key: Key, host: Dispatcher) {
     super();
     this.key = key;
     this.host = host;
-    this.ownIdleMs = host.settings.idleMs;
   }
 
   needExtra(): SessionExtra {
@@ -133,6 +134,8 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
       strays: new Set(),
       saving: undefined,
       abort: undefined,
+      idleMs: undefined,
+      error: undefined,
     });
   }
 
@@ -184,13 +187,22 @@ export class LiveSession extends Inbox implements Session, Idler, TaskOwner, Tas
     return this.ownIdleMs;
   }
 
+  /** Its own idle time, or the router's. */
+  get ownIdleMs(): number {
+    return this.extra?.idleMs ?? this.host.settings.idleMs;
+  }
+
+  get error(): unknown {
+    return this.extra?.error;
+  }
+
   set idleMs(ms: number) {
     if (typeof ms !== "number" || !(ms >= 0)) {
       throw new RangeError(
         `Cannot set a session's idle time: idleMs must be >= 0, current value is ${String(ms)}`,
       );
     }
-    this.ownIdleMs = ms;
+    this.needExtra().idleMs = ms;
     this.host.idleChanged(this);
   }
 

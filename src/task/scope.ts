@@ -26,16 +26,25 @@ export interface TaskOwner {
 export class Scope {
   /** Whose waits these are; a session's scope has one only while a call is in progress */
   task: Task<unknown> | undefined;
-  /** The scope around it, in the same task */
-  readonly outer: Scope | undefined;
   readonly clock: Clock;
   owner: TaskOwner | undefined;
+  /** The scope around it, in the same task */
+  declare readonly outer: Scope | undefined;
   /** The program's root under which it was made (`run`) */
-  readonly root: object | undefined;
+  declare readonly root: object | undefined;
   /** A request that found nothing waiting: thrown once, at the next wait */
-  pending: CancelledError | undefined = undefined;
+  declare pending: CancelledError | undefined;
   /** How many cancellations of this scope itself were asked for and not taken back */
-  requests = 0;
+  declare requests: number;
+
+  // Every session has a scope, and few of them ever need the other four: what is
+  // as it mostly is stands on the prototype, and costs no scope anything.
+  static {
+    const usual = { outer: undefined, root: undefined, pending: undefined, requests: 0 };
+    for (const [name, value] of Object.entries(usual)) {
+      Object.defineProperty(this.prototype, name, { value, writable: true });
+    }
+  }
 
   constructor(
     task: Task<unknown> | undefined,
@@ -45,11 +54,17 @@ export class Scope {
     root: object | undefined,
   ) {
     this.task = task;
-    this.outer = outer;
     this.clock = clock;
     this.owner = owner;
-    this.root = root;
+    if (outer !== undefined) this.outer = outer;
+    if (root !== undefined) this.root = root;
   }
+}
+
+/** Makes a scope ready for its next task. @internal */
+export function resetScope(scope: Scope): void {
+  if (scope.pending !== undefined) scope.pending = undefined;
+  if (scope.requests !== 0) scope.requests = 0;
 }
 
 const storage = new AsyncLocalStorage<Scope | undefined>();
