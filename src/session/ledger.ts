@@ -179,13 +179,13 @@ export class Ledger {
     this.#keep(letter);
   }
 
-  /** Time is up, for all or for a partition: letters that nobody took are kept here, and deliveries given back. */
   /** Nobody waits for letters any more: one that is not taken at once is kept here. */
   close(): void {
     this.#closed = true;
     this.giveUpLetters();
   }
 
+  /** Time is up, for all or for a partition: letters that nobody took are kept here, and deliveries given back. */
   giveUpLetters(feed?: Feed, partition?: string): void {
     for (const mourned of this.#mourned) {
       const { envelope } = mourned;
