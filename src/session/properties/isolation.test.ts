@@ -104,6 +104,8 @@ const router: fc.Arbitrary<RouterPlan> = anyRouter.map((plan) => ({
   maxLive: Infinity,
   maxRunning: Infinity,
   latenessMs: undefined,
+  // Never in the same instant as a message: who is first then is nobody's promise.
+  idleMs: plan.idleMs + 0.5,
   attempts: 2,
   state: { ...plan.state, failures: 0 },
 }));
