@@ -464,7 +464,7 @@ export class Dispatcher {
       const what =
         key === undefined && this.settings.key === undefined
           ? "none: the source gave none, and the router was given no key option"
-          : `${typeof key} ${String(key)}`;
+          : inWords(key);
       throw new InvalidMessageError(
         `Cannot route a message: its key must be a string or a finite number, and it is ${what}`,
       );
@@ -1338,6 +1338,13 @@ class SleepingClock implements Clock {
 }
 
 function doNothing(): void {}
+
+/** What somebody gave for a key, without running any code of it. */
+function inWords(value: unknown): string {
+  if (value === undefined || value === null) return String(value);
+  if (typeof value === "object") return Array.isArray(value) ? "an array" : "an object";
+  return typeof value === "function" ? "a function" : `the ${typeof value} ${String(value)}`;
+}
 
 class NotAccepted extends Error {}
 
