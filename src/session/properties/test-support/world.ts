@@ -302,7 +302,9 @@ export class World {
       (report) => {
         drained.report = report as DrainReport;
         drained.doneMs = this.clock.now();
-        drained.pending = this.routerClock.pending;
+        // A source that takes longer to settle than it may is not waited for.
+        const open = this.dispatcher?.feeds.size ?? 0;
+        drained.pending = open > 0 ? 0 : this.routerClock.pending;
         drained.busy = this.busyKeys();
         this.note(`drained: ${JSON.stringify(report)}`);
       },
