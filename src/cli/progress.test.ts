@@ -57,7 +57,7 @@ test("words show numbers as people read them", () => {
     "7000.0 TB",
   ]);
   expect([0, 1_900, 59_949, 59_950, 125_000, 3_780_000].map(duration)).toEqual([
-    "0.0 s",
+    "0 ms",
     "1.9 s",
     "59.9 s",
     "1 min 0 s",

@@ -64,7 +64,7 @@ export class ProgressLine {
     this.#seen.push(now);
     if (this.#seen.length > window) this.#seen.shift();
     const line = progressText(this.#seen[0] ?? now, now);
-    this.#terminal.write(eraseLine + line.slice(0, (this.#terminal.columns ?? 80) - 1));
+    this.#terminal.write(eraseLine + line.slice(0, (this.#terminal.columns || 80) - 1));
     this.#drawn = true;
   };
 }

@@ -47,7 +47,7 @@ test("heddle run handles the lines of a file and writes what the handlers return
     `{"user":"ada","messages":2,"endReason":"ended"}`,
     `{"user":"bob","messages":2,"endReason":"sourceEnded"}`,
   ]);
-  expect(stderr.replace(/in [\d.]+ s, [\d,]+ a second/, "in TIME")).toBe(
+  expect(stderr.replace(/in [\d.]+ m?s, [\d,]+ a second/, "in TIME")).toBe(
     `  4 messages handled in TIME
   2 sessions started, at most 2 live at once
   1   ended

@@ -129,7 +129,8 @@ class Run {
       const why = refusedOption.exec(message)?.[1] ?? message;
       throw new UsageError(`Cannot run ${module}: ${why}`, { cause: error });
     }
-    if (process.stderr.isTTY) {
+    // What is typed and the line that is drawn would write over each other.
+    if (process.stderr.isTTY && !this.#isTyped) {
       this.#progress = new ProgressLine(process.stderr, systemClock, () => this.#look());
     }
   }
@@ -137,7 +138,12 @@ class Run {
   #routerOptions(source: Source): SessionRouterOptions<unknown, Key, unknown, unknown> {
     const { parse: _parse, source: _source, sink: _sink, ...options } = this.#definition;
     const sink = this.#sink;
-    const output = options.output ?? ((value: unknown): unknown => sink.write(value));
+    const write = (value: unknown): unknown => {
+      // Outputs that scroll by on the same terminal are progress enough.
+      if (process.stdout.isTTY && (this.#flags.output ?? "-") === "-") this.#progress?.stop();
+      return sink.write(value);
+    };
+    const output = options.output ?? write;
     // Letters that the source itself keeps are left to it, unless a file was named.
     const leftToSource =
       options.deadLetter === undefined &&
@@ -187,9 +193,14 @@ class Run {
     return this.#conclude(report, systemClock.now() - startedAt, failure);
   }
 
-  #sayWhereInputComesFrom(): void {
+  /** Whether the input comes from somebody's fingers. */
+  get #isTyped(): boolean {
     const { input = "-" } = this.#flags;
-    if (this.#lines !== undefined && input === "-" && process.stdin.isTTY && process.stderr.isTTY) {
+    return this.#lines !== undefined && input === "-" && process.stdin.isTTY;
+  }
+
+  #sayWhereInputComesFrom(): void {
+    if (this.#isTyped && process.stderr.isTTY) {
       process.stderr.write("reading standard input; Ctrl-D ends it\n");
     }
   }

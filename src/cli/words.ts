@@ -31,8 +31,9 @@ function inUnit(value: number, unit: number): string {
   return unit === 0 ? String(value) : (value / 1_000 ** unit).toFixed(1);
 }
 
-/** `0.4 s`, `2 min 5 s`, `1 h 3 min` */
+/** `45 ms`, `0.4 s`, `2 min 5 s`, `1 h 3 min` */
 export function duration(ms: number): string {
+  if (ms < 99.5) return `${Math.round(ms)} ms`;
   if (ms < 59_950) return `${(ms / 1_000).toFixed(1)} s`;
   const seconds = Math.round(ms / 1_000);
   const minutes = Math.floor(seconds / 60);

@@ -34,7 +34,7 @@ test.for(styles)("SessionRouter says why a key is as it is (%s)", async (style) 
   ]);
   await rig.clock.advance(250);
   expect(router.why("b")).toMatch(/^The session of key "b" is busy handling message 1, try 1/);
-  expect(router.why("b")).toContain("1 message wait in its line, the oldest for 250 ms.");
+  expect(router.why("b")).toContain("1 message waits in its line, the oldest for 250 ms.");
   expect(router.why("a")).toContain("waits for its turn: 2 handlers run, and maxRunning is 2.");
   expect(router.why("e")).toContain(
     'Key "e" waits for a place: 4 sessions are alive, and maxLive is 4.',

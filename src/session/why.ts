@@ -119,7 +119,7 @@ function idleText(d: Dispatcher, session: LiveSession): string {
 function queueText(d: Dispatcher, session: LiveSession): string {
   if (session.length === 0) return "";
   const oldest = session.head === undefined ? 0 : d.time() - session.head.at;
-  return `${count(session.length, "message")} wait in its line, the oldest for ${seconds(Math.max(0, oldest))}.`;
+  return `${count(session.length, "message")} ${session.length === 1 ? "waits" : "wait"} in its line, the oldest for ${seconds(Math.max(0, oldest))}.`;
 }
 
 function boundsText(d: Dispatcher): string {
