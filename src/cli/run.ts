@@ -169,6 +169,7 @@ class Run {
     this.#sayWhereInputComesFrom();
     const startedAt = systemClock.now();
     process.on("SIGINT", this.#onSignal).on("SIGTERM", this.#onSignal);
+    process.on("beforeExit", this.#onNothingLeft);
     // A module may print by itself, and its reader may go just the same.
     process.stdout.on("error", this.#broken);
     this.#progress?.start();
@@ -189,6 +190,7 @@ class Run {
     } finally {
       this.#progress?.stop();
       process.off("SIGINT", this.#onSignal).off("SIGTERM", this.#onSignal);
+      process.off("beforeExit", this.#onNothingLeft);
     }
     return this.#conclude(report, systemClock.now() - startedAt, failure);
   }
@@ -209,6 +211,11 @@ class Run {
     if (!hurried && this.#stoppedBy === undefined) return {};
     return { deadlineMs: this.#definition.drainMs ?? defaultDrainMs };
   }
+
+  /** Handlers wait for what can never come: no timer, file or socket is left that could bring it. */
+  readonly #onNothingLeft = (): void => {
+    this.#router.drain({ deadlineMs: 0 }).catch(() => {});
+  };
 
   readonly #onSignal = (signal: NodeJS.Signals): void => {
     if (this.#stoppedBy !== undefined) {

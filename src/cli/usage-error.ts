@@ -1,3 +1,5 @@
+import { errorText } from "../session/report.ts";
+
 /** The command was used in a way that cannot work: its message is shown on one line, and the exit status is 2. */
 export class UsageError extends Error {
   override readonly name = "UsageError";
@@ -6,8 +8,7 @@ export class UsageError extends Error {
 
 /** The first line of what `error` says. */
 export function messageOf(error: unknown): string {
-  const message = error instanceof Error ? error.message : String(error);
-  return message.split("\n", 1)[0] ?? "";
+  return errorText(error).split("\n", 1)[0] ?? "";
 }
 
 /** The `code` of a system's error. */

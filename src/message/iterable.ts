@@ -154,6 +154,11 @@ class IterableReader<M> implements SourceConnection {
 
   /** True when that was the last one. */
   #hand(item: IteratorResult<M>): boolean {
+    if (typeof item !== "object" || item === null) {
+      throw new TypeError(
+        `Cannot consume ${this.#name}: its next() must give an object with value and done, and it gave ${String(item)}`,
+      );
+    }
     if (this.#state !== "open") {
       if (item.done === true) return true;
       this.#host.aborted?.(new Item(item.value, ++this.#count, this.#name));

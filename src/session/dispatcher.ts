@@ -501,22 +501,36 @@ export class Dispatcher {
     envelope: Envelope,
     patience: Patience,
   ): "accepted" | "waits" | "refused" | "full" {
-    let session = this.sessions.get(key);
-    if (session === undefined) {
-      if ((envelope.flags & MAY_START) === 0 && !this.saved.mayHave(key)) {
-        this.#accept(envelope);
-        this.tooLate(key, envelope);
-        return "accepted";
-      }
-      if (patience === "never" && !this.#placeFree()) return "refused";
-      session = this.#newSession(key);
+    let session = this.#sessionFor(key, envelope, patience);
+    if (typeof session === "string") return session;
+    if (this.settings.interrupts !== undefined && session.status !== "waiting") {
+      this.#interrupt(session, envelope);
+      // Code of the user's has run: the session may have gone meanwhile.
+      session = this.#sessionFor(key, envelope, patience);
+      if (typeof session === "string") return session;
     }
     if (session.status === "waiting") return this.#putWaiting(session, envelope, patience);
-    if (this.settings.interrupts !== undefined) this.#interrupt(session, envelope);
     const inside = session.border === undefined && session.length < this.settings.inboxSize;
     if (!inside && session.status !== "parked") return this.#putFull(session, envelope, patience);
     this.#put(session, envelope, inside);
     return "accepted";
+  }
+
+  /** The key's session, made now if there is none; or what has become of the message without one. */
+  #sessionFor(
+    key: Key,
+    envelope: Envelope,
+    patience: Patience,
+  ): LiveSession | "accepted" | "refused" {
+    const session = this.sessions.get(key);
+    if (session !== undefined) return session;
+    if ((envelope.flags & MAY_START) === 0 && !this.saved.mayHave(key)) {
+      this.#accept(envelope);
+      this.tooLate(key, envelope);
+      return "accepted";
+    }
+    if (patience === "never" && !this.#placeFree()) return "refused";
+    return this.#newSession(key);
   }
 
   #accept(envelope: Envelope): void {
@@ -606,6 +620,7 @@ export class Dispatcher {
   #interrupt(session: LiveSession, envelope: Envelope): void {
     if (session.endReason !== undefined || session.status === "parked") return;
     if (!this.#interrupts(session, envelope.message)) return;
+    if (session.endReason !== undefined) return;
     for (const queued of [...session]) {
       if ((queued.flags & (ENDS | MARK)) !== 0) continue;
       // What still waited for room would have had its place before this one.
@@ -1140,6 +1155,10 @@ export class Dispatcher {
       timers.delete(callOff);
       envelope.at = this.time();
       if (this.settings.interrupts !== undefined) this.#interrupt(session, envelope);
+      if (this.sessions.get(session.key) !== session) {
+        this.admit(session.key, envelope, "held");
+        return;
+      }
       const inside = session.border === undefined && session.length < this.settings.inboxSize;
       this.#put(session, envelope, inside);
     });

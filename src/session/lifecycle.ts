@@ -156,6 +156,11 @@ export function failed(d: Dispatcher, session: LiveSession, error: unknown): voi
   if (session.has(AGAIN)) envelope.tries++;
   remember(d, envelope, error);
   const pause = pauseBeforeRetry(d, envelope, error);
+  if (session.endReason !== undefined || session.inHand !== envelope) {
+    // It was asked for a pause, and cancelled the session instead.
+    d.leavePermit(session);
+    return;
+  }
   if (pause === undefined) {
     exhausted(d, session, envelope, error);
     return;
@@ -228,6 +233,7 @@ function exhausted(d: Dispatcher, session: LiveSession, envelope: Envelope, erro
   session.inHand = undefined;
   session.bits &= ~AGAIN;
   d.ledger.bury(envelope, session.key, "exhausted", error);
+  if (session.endReason !== undefined) return;
   if (onExhausted === "end") endSession(d, session, "failed", error);
   else if (!session.has(STARTED)) notStarted(d, session);
   else if ((envelope.flags & ENDS) !== 0 || session.has(END_ASKED)) endSession(d, session, "ended");

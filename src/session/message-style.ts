@@ -168,15 +168,8 @@ function callHere(d: Dispatcher, session: LiveSession, envelope: Envelope): bool
   } catch (error) {
     return threw(d, session, error);
   }
-  if (result instanceof Promise) {
-    void result.then(running.onValue, running.onError);
-    return false;
-  }
   if (result !== undefined) {
-    if (isThenable(result)) {
-      running.follow(result);
-      return false;
-    }
+    if (result instanceof Promise || isThenable(result)) return running.follow(result);
     if (d.settings.output !== undefined) {
       running.write(result);
       return false;
@@ -223,8 +216,15 @@ export class Call {
     if (threw(this.d, session, error)) goOn(this.d, session);
   };
 
-  follow(result: PromiseLike<unknown>): void {
-    void Promise.resolve(result).then(this.onValue, this.onError);
+  /** False, as the call has not ended; a promise of another's making may throw when it is asked. */
+  follow(result: PromiseLike<unknown>): false {
+    try {
+      const promise = result instanceof Promise ? result : Promise.resolve(result);
+      void promise.then(this.onValue, this.onError);
+    } catch (error) {
+      void Promise.reject(error as Error).catch(this.onError);
+    }
+    return false;
   }
 
   /** Hands a value to `output`; we are in the session's context. */

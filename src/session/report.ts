@@ -5,6 +5,20 @@ import { channel } from "node:diagnostics_channel";
 const problems = channel("heddle:problem");
 
 /**
+ * What was thrown, in words. Anything may be thrown, also what cannot be made a
+ * string of.
+ *
+ * @internal
+ */
+export function errorText(error: unknown): string {
+  try {
+    return error instanceof Error ? error.message : String(error);
+  } catch {
+    return "something that cannot be shown";
+  }
+}
+
+/**
  * Tells whoever listens on the diagnostics channel `heddle:problem`
  * (`{ text, error }`); a process warning when nobody does.
  *
@@ -15,8 +29,7 @@ export function report(text: string, error?: unknown): void {
     problems.publish({ text, error });
     return;
   }
-  const cause =
-    error === undefined ? "" : `: ${error instanceof Error ? error.message : String(error)}`;
+  const cause = error === undefined ? "" : `: ${errorText(error)}`;
   const warning = new Error(`${text}${cause}`, error === undefined ? undefined : { cause: error });
   warning.name = "HeddleWarning";
   process.emitWarning(warning);

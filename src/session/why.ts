@@ -4,6 +4,7 @@ import type { Key } from "../message/delivery.ts";
 import type { Dispatcher } from "./dispatcher.ts";
 import { show } from "./errors.ts";
 import type { EndReason } from "./options.ts";
+import { errorText } from "./report.ts";
 import { AGAIN, END_ASKED, LEAVING, OVERDUE, type LiveSession } from "./session.ts";
 
 const remembered = 1_000;
@@ -30,7 +31,7 @@ export class EndedRing {
     }
     record.key = session.key;
     record.reason = session.endReason ?? "ended";
-    record.error = session.error === undefined ? "" : String(session.error);
+    record.error = session.error === undefined ? "" : errorWithName(session.error);
     record.handled = session.handledCount;
     record.startedAt = session.startTime;
     record.endedAt = at;
@@ -107,7 +108,7 @@ function liveText(d: Dispatcher, session: LiveSession): string {
 function failureText(session: LiveSession): string {
   const failure = session.inHand?.extra?.history?.at(-1);
   if (failure === undefined || !session.has(AGAIN)) return "its handler failed.";
-  return `try ${failure.attempt} failed with ${String(failure.error)}`;
+  return `try ${failure.attempt} failed with ${errorWithName(failure.error)}`;
 }
 
 function idleText(d: Dispatcher, session: LiveSession): string {
@@ -142,6 +143,15 @@ export function heaviest(d: Dispatcher, most: number): { key: Key; messages: num
     if (found.length > most) found.pop();
   }
   return found;
+}
+
+function errorWithName(error: unknown): string {
+  const text = errorText(error);
+  try {
+    return error instanceof Error ? `${error.name}: ${text}` : text;
+  } catch {
+    return text;
+  }
 }
 
 function seconds(ms: number): string {

@@ -92,8 +92,13 @@ export function cancellationOf(
   error: unknown,
   asked: CancelledError | undefined,
 ): CancelledError | undefined {
-  if (error instanceof CancelledError) return error;
-  if (!(error instanceof Error) || ours.some((type) => error instanceof type)) return undefined;
-  if (error.cause instanceof CancelledError) return error.cause;
-  return error.name === "AbortError" ? asked : undefined;
+  try {
+    if (error instanceof CancelledError) return error;
+    if (!(error instanceof Error) || ours.some((type) => error instanceof type)) return undefined;
+    if (error.cause instanceof CancelledError) return error.cause;
+    return error.name === "AbortError" ? asked : undefined;
+  } catch {
+    // Anything may be thrown, also what throws when it is looked at.
+    return undefined;
+  }
 }
