@@ -36,8 +36,6 @@ function leadsSomewhere(page: string, link: string): boolean {
   if (/^https?:/.test(link)) return true;
   const [file = "", anchor] = link.split("#");
   const target = file === "" ? page : join(dirname(page), file);
-  // Written by the benchmarks.
-  if (target === "bench/RESULTS.md") return true;
   if (!existsSync(join(root, target))) return false;
   return anchor === undefined || anchorsOf(readText(target)).includes(anchor);
 }
