@@ -62,6 +62,21 @@ test("heddle run handles the lines of a file and writes what the handlers return
   expect(status).toBe(0);
 });
 
+test("heddle run ends with a summary when its handlers wait for what can never come", async () => {
+  const module = bench.file(
+    "never.js",
+    `export default {
+      key: (event) => event.user,
+      graceMs: 10,
+      message: () => new Promise(() => {}),
+    };`,
+  );
+  const { status, stderr } = await bench.run(["run", module, "--input", good]);
+  expect(stderr).toContain("2 pending");
+  expect(stderr).toContain("ignores its cancellation");
+  expect(status).toBe(1);
+});
+
 test("heddle run reads standard input, from a pipe and from a redirected file", async () => {
   const input = readFileSync(bench.path(good), "utf8");
   const piped = await bench.run(["run", visits], input);
