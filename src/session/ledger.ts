@@ -1,6 +1,12 @@
 // What became of each message: counted, settled exactly once, or kept as a dead
 // letter. Nothing leaves the router but through here.
-import type { DeadLetter, DeadLetterReason, Key, Outcome } from "../message/delivery.ts";
+import type {
+  DeadLetter,
+  DeadLetterReason,
+  DeliveryInfo,
+  Key,
+  Outcome,
+} from "../message/delivery.ts";
 import type { Feed } from "./consume.ts";
 import { isThenable } from "../task/task.ts";
 import { NotHandledError, type NotHandled } from "./errors.ts";
@@ -298,21 +304,7 @@ export class Ledger {
 }
 
 /** What is known of a delivery, without its message and its way back. @internal */
-export function deliveryInfo(delivery: {
-  readonly id: string;
-  readonly attempt: number;
-  readonly partition: string;
-  readonly headers: Readonly<Record<string, string>>;
-  readonly idempotencyKey: string;
-  readonly redelivered: boolean;
-}): {
-  id: string;
-  attempt: number;
-  partition: string;
-  headers: Readonly<Record<string, string>>;
-  idempotencyKey: string;
-  redelivered: boolean;
-} {
+export function deliveryInfo(delivery: DeliveryInfo): DeliveryInfo {
   const { id, attempt, partition, headers, idempotencyKey, redelivered } = delivery;
   return { id, attempt, partition, headers, idempotencyKey, redelivered };
 }

@@ -34,7 +34,7 @@ const keptFailures = 10;
  */
 export function open(d: Dispatcher, session: LiveSession): boolean {
   if (session.extra?.errand !== undefined) return false;
-  if (!d.saved.asks(session.key) && d.settings.state === undefined) {
+  if (!d.saved.mayHave(session.key) && d.settings.state === undefined) {
     return opened(d, session, undefined);
   }
   try {

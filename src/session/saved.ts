@@ -26,10 +26,6 @@ export class SavedStates {
     return this.#store !== undefined || this.#here.has(key);
   }
 
-  asks(key: Key): boolean {
-    return this.mayHave(key);
-  }
-
   /** What is stored for the session's key, and its fence where the store has one. */
   load(session: LiveSession): unknown {
     const store = this.#store;
